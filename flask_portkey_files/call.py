@@ -1,0 +1,40 @@
+"""What the client asked for, before anything is decided about it."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from werkzeug.datastructures import Headers
+
+
+class Operation(enum.Enum):
+    """The five things that can be asked of the Files API."""
+
+    UPLOAD = "upload"
+    LIST = "list"
+    RETRIEVE = "retrieve"
+    CONTENT = "content"
+    DELETE = "delete"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilesCall:
+    """A read-only view of one call, given to the resolver before its body is read.
+
+    :param operation: which of the five routes was called.
+    :param method: the HTTP method; ``HEAD`` comes with the operations that also take ``GET``.
+    :param file_id: the file that is named in the path, decoded; ``None`` for upload and list.
+    :param query_string: the query exactly as the client wrote it, without the ``?``.
+    :param headers: the client's headers; looking one up ignores upper and lower case.
+    """
+
+    operation: Operation
+    method: str = "GET"
+    file_id: str | None = None
+    query_string: str = ""
+    # Left out of the repr: they hold the client's credentials.
+    headers: Headers = field(default_factory=Headers, repr=False)

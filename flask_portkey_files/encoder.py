@@ -1,0 +1,91 @@
+"""Writing a form as the body of the provider's request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from requests_toolbelt import MultipartEncoder
+
+from .form import FileBody, FormField, UploadForm
+
+
+def _encoder_fields(form: UploadForm) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Yield the form in requests-toolbelt's notation: fields first, the file behind them."""
+    for field in form.fields:
+        yield _encoder_field(field)
+    file = form.file
+    yield "file", (file.filename, file.body, file.content_type, dict(file.headers))
+    for field in form.trailing:
+        yield _encoder_field(field)
+
+
+def _encoder_field(field: FormField) -> tuple[str, tuple[Any, ...]]:
+    headers = {name.title(): value for name, value in field.headers}
+    return field.name, (None, field.value, headers.pop("Content-Type", None), headers)
+
+
+class FormEncoder(MultipartEncoder):  # type: ignore[misc]
+    """requests-toolbelt's encoder over a form whose parts and file may still be coming in.
+
+    The base class reads a part until it has filled the block asked for, which would hold the
+    form's first bytes back until enough of the file has arrived, and it wants to know each
+    part's length before. This one hands out what there is, and reads the next part of the form
+    only when the one before is through.
+    """
+
+    def __init__(self, form: UploadForm) -> None:
+        super().__init__(())
+        self._form = form
+        #: Whether anything has been read; requests-mock, for one, reads nothing.
+        self.started = False
+        self._blocks = self._encode()
+        self._rest = memoryview(b"")
+
+    @property
+    def len(self) -> int:
+        """The length of the body in bytes; a live form has none, and is sent chunked."""
+        if self._form.live:
+            raise AttributeError("len")
+        return sum(
+            len(piece) if isinstance(piece, bytes) else piece.length or 0
+            for piece in self._pieces()
+        )
+
+    def _pieces(self) -> Iterator[bytes | FileBody]:
+        """Yield the body: what frames the fields and the file as bytes, the file as itself."""
+        self.fields = _encoder_fields(self._form)
+        frame: bytes = self._encoded_boundary
+        for field in self._iter_fields():
+            frame += field.render_headers().encode(self.encoding)
+            if isinstance(field.data, bytes):
+                frame += field.data
+            else:
+                yield frame
+                yield field.data
+                frame = b""
+            frame += b"\r\n" + self._encoded_boundary
+        # The last boundary is the closing one.
+        yield frame[:-2] + b"--\r\n"
+
+    def _encode(self) -> Iterator[bytes]:
+        for piece in self._pieces():
+            if isinstance(piece, bytes):
+                yield piece
+            else:
+                yield from piece.blocks()
+        self.finished = True
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next piece of at most *size* bytes, all that is left if it is negative."""
+        self.started = True
+        if size < 0:
+            rest, self._rest = self._rest, memoryview(b"")
+            return bytes(rest) + b"".join(self._blocks)
+        if not self._rest:
+            block = next(self._blocks, b"")
+            if len(block) <= size:
+                return block
+            self._rest = memoryview(block)
+        piece, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(piece)

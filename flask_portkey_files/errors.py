@@ -1,0 +1,134 @@
+"""What can go wrong, each with the HTTP status and the OpenAI error body a client gets.
+
+None of these is an ``OSError``: requests and urllib3 take an ``OSError`` raised by a body for
+a failure of the connection to the provider, and a WSGI server takes one raised by a response
+for a client that went away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class FilesError(Exception):
+    """Anything the gateway itself has to say no to; the base of all its errors.
+
+    :param message: what is wrong and what to do about it, shown to the client. It must not
+        contain a credential.
+    :param param: the field, header or path parameter at fault.
+    :param code: a short machine-readable name; each class has its own default.
+    """
+
+    #: The HTTP status of the answer.
+    status: ClassVar[int] = 500
+    #: OpenAI's coarse class of the error, the ``type`` in the body.
+    type: ClassVar[str] = "server_error"
+    #: The ``code`` in the body, unless one is given.
+    default_code: ClassVar[str | None] = None
+    #: Headers that the answer carries besides its content type.
+    headers: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(
+        self, message: str, *, param: str | None = None, code: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code if code is not None else self.default_code
+
+    def body(self) -> dict[str, object]:
+        """Return the JSON body of the answer, OpenAI's error envelope."""
+        return envelope(self.message, type=self.type, param=self.param, code=self.code)
+
+
+def envelope(
+    message: str,
+    *,
+    type: str,  # noqa: A002 - the envelope's own name for it
+    param: str | None = None,
+    code: str | None = None,
+) -> dict[str, object]:
+    """Return OpenAI's error envelope around *message*."""
+    return {"error": {"message": message, "type": type, "param": param, "code": code}}
+
+
+class InvalidRequest(FilesError):
+    """The client asked for something that can't be done as it stands (400)."""
+
+    status = 400
+    type = "invalid_request_error"
+
+
+class InvalidRoute(InvalidRequest):
+    """The headers name no provider, or one that can't be used (400).
+
+    Clients of Portkey's own gateway look for ``status`` and ``message`` at the top of the
+    body, clients of OpenAI for the envelope: the body has both.
+    """
+
+    default_code = "invalid_route"
+
+    def body(self) -> dict[str, object]:
+        """Return OpenAI's envelope with Portkey's two keys beside it."""
+        return {"status": "failure", "message": self.message, **super().body()}
+
+
+class RequestBroken(InvalidRequest):
+    """The request body ended, or became unreadable, before it was complete (400)."""
+
+    default_code = "incomplete_body"
+
+
+class PayloadTooLarge(InvalidRequest):
+    """The upload is larger than this gateway takes (413)."""
+
+    status = 413
+    default_code = "payload_too_large"
+
+
+class MissingCredential(InvalidRequest):
+    """The provider needs a key and none was given (401)."""
+
+    status = 401
+    default_code = "missing_api_key"
+    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": "Bearer"}
+
+
+class SpoolUnavailable(FilesError):
+    """There is no room to hold an upload back until it can be sent (503)."""
+
+    status = 503
+    default_code = "spool_unavailable"
+
+
+class UnsupportedOperation(InvalidRequest):
+    """The provider's API has no such operation (501)."""
+
+    status = 501
+    default_code = "unsupported_operation"
+
+
+class UpstreamError(FilesError):
+    """The provider could not be reached, or what it answered can't be used (502)."""
+
+    status = 502
+    default_code = "upstream_error"
+
+
+class UpstreamTimeout(UpstreamError):
+    """The provider did not connect or answer in time (504)."""
+
+    status = 504
+    default_code = "upstream_timeout"
+
+
+class BrokenTransfer(UpstreamError):
+    """The provider broke off after its answer had begun.
+
+    Raised while a response is being streamed, so no status can be sent any more: it makes the
+    WSGI server break the connection, and the client sees a transfer that failed instead of a
+    short file that looks whole.
+    """
+
+    default_code = "broken_transfer"

@@ -1,0 +1,100 @@
+"""Which headers cross the gateway, and which stop at it. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from werkzeug.datastructures import Headers
+
+#: Headers that concern one connection only (RFC 9110, 7.6.1), and those that old proxies use
+#: the same way.
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+
+#: What goes up as the client sent it. A list of what may pass instead of what may not: a
+#: host's own credentials, cookies and internal headers must not reach a provider because
+#: nobody thought of naming them.
+REQUEST_HEADERS = (
+    "Accept",
+    "Accept-Encoding",
+    "Accept-Language",
+    "Idempotency-Key",
+    "If-Match",
+    "If-Modified-Since",
+    "If-None-Match",
+    "If-Range",
+    "If-Unmodified-Since",
+    "OpenAI-Beta",
+    "Range",
+    "User-Agent",
+    "X-Client-Request-Id",
+)
+
+#: What never comes down. These speak for the provider's host, and would be taken as speaking
+#: for the gateway's: its cookies, its origin's policies, its server's name and clock, and the
+#: commands by which a reverse proxy in front is told to send one of its own files.
+RESPONSE_STOP = HOP_BY_HOP | {
+    "alt-svc",
+    "clear-site-data",
+    "date",
+    "nel",
+    "public-key-pins",
+    "report-to",
+    "reporting-endpoints",
+    "server",
+    "set-cookie",
+    "set-cookie2",
+    "strict-transport-security",
+    "x-lighttpd-send-file",
+    "x-sendfile",
+}
+RESPONSE_STOP_PREFIXES = ("access-control-", "x-accel-", "x-portkey-")
+
+
+def connection_names(values: Iterable[str]) -> set[str]:
+    """Return the names, in lower case, that ``Connection`` headers declare hop-by-hop."""
+    return {name.strip().lower() for value in values for name in value.split(",")} - {""}
+
+
+def upstream_headers(headers: Headers) -> Headers:
+    """Return what of a client's *headers* goes up to the provider."""
+    stop = connection_names([headers.get("Connection", "")])
+    return Headers(
+        [
+            (name, value)
+            for name in REQUEST_HEADERS
+            if name.lower() not in stop and (value := headers.get(name)) is not None
+        ]
+    )
+
+
+def downstream_headers(headers: Iterable[tuple[str, str]]) -> Headers:
+    """Return what of a provider's *headers* comes down, repeated ones repeated."""
+    pairs = list(headers)
+    stop = RESPONSE_STOP | connection_names(
+        value for name, value in pairs if name.lower() == "connection"
+    )
+    return Headers(
+        [
+            (name, value)
+            for name, value in pairs
+            if (low := name.lower()) not in stop and not low.startswith(RESPONSE_STOP_PREFIXES)
+        ]
+    )
+
+
+def bearer(value: str | None) -> str | None:
+    """Return the token of an ``Authorization: Bearer`` header, ``None`` if it is not one."""
+    scheme, _, token = (value or "").partition(" ")
+    return (token.strip() or None) if scheme.lower() == "bearer" else None

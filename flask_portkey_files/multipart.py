@@ -1,0 +1,345 @@
+"""Reading the client's multipart form as it arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.http import parse_options_header
+from werkzeug.sansio.multipart import (
+    Data,
+    Epilogue,
+    Event,
+    Field,
+    File,
+    MultipartDecoder,
+    NeedData,
+    Preamble,
+)
+
+from .errors import InvalidRequest, PayloadTooLarge, RequestBroken
+from .form import FileBody, FilePart, FormField, PartHeaders, UploadForm
+from .settings import Settings
+from .spool import SpooledFile
+
+#: A read begins with this many bytes and grows with what has come in: WSGI servers wait until
+#: a read is filled, and so the provider is never further behind than the client is ahead.
+FIRST_READ = 1024
+
+
+class Readable(Protocol):
+    """A WSGI input stream."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most *size* bytes, none at the end."""
+        ...
+
+
+class RequestBody:
+    """The client's request body, counted, so that a body cut short is never taken for whole.
+
+    gunicorn reports the end of a body that stopped before its ``Content-Length`` as an
+    ordinary end, others raise what they please: both come out as :class:`RequestBroken`.
+
+    :param stream: the WSGI input stream.
+    :param content_length: the length that the client announced, if it did.
+    """
+
+    def __init__(self, stream: Readable, *, content_length: int | None) -> None:
+        self._stream = stream
+        self._content_length = content_length
+        #: How many bytes have been read.
+        self.received = 0
+
+    def read(self, size: int) -> bytes:
+        """Return up to *size* bytes, none at the end of a complete body.
+
+        :raises RequestBroken: the body ended early or can't be read.
+        :raises PayloadTooLarge: the host application's own ``MAX_CONTENT_LENGTH`` is reached.
+        """
+        try:
+            data = self._stream.read(size)
+        except RequestEntityTooLarge:
+            raise PayloadTooLarge("The request is larger than this service accepts.") from None
+        except Exception as error:
+            # Deliberately wide: what a server raises here need not be an OSError, and an
+            # OSError let through would be taken for the provider's fault.
+            raise RequestBroken(
+                f"The request body could not be read after {self.received} bytes; "
+                "send the upload again."
+            ) from error
+        if (
+            not data
+            and self._content_length is not None
+            and self.received < self._content_length
+        ):
+            raise RequestBroken(
+                f"The request body ended after {self.received} of {self._content_length} "
+                "bytes; send the upload again."
+            )
+        self.received += len(data)
+        return data
+
+
+@dataclass(frozen=True)
+class FileHead:
+    """What is known of a file part before its content: it comes next from the reader."""
+
+    name: str
+    filename: str
+    headers: PartHeaders
+
+
+class FormReader:
+    """Pulls the parts of a multipart form out of a request body, one at a time.
+
+    :param body: the request body.
+    :param content_type: the request's ``Content-Type``, which names the boundary.
+    :param settings: the limits.
+    :raises InvalidRequest: the content type is not a multipart form, or names no boundary.
+    """
+
+    def __init__(self, body: RequestBody, content_type: str, settings: Settings) -> None:
+        mimetype, options = parse_options_header(content_type)
+        if mimetype.lower() != "multipart/form-data":
+            raise InvalidRequest(
+                "An upload must be sent as multipart/form-data with the fields `file` and "
+                f"`purpose`; this request's Content-Type is {mimetype or 'missing'}.",
+                code="invalid_content_type",
+            )
+        boundary = options.get("boundary")
+        if not boundary:
+            raise InvalidRequest(
+                "The Content-Type multipart/form-data has no boundary; leave the header to "
+                "your HTTP client instead of setting it yourself.",
+                code="invalid_content_type",
+            )
+        self._body = body
+        self._settings = settings
+        self._decoder = MultipartDecoder(
+            boundary.encode("latin-1", "replace"),
+            # The decoder compares this with a whole read on top of what it still holds.
+            max_form_memory_size=settings.max_form_bytes + settings.block_size,
+            max_parts=settings.max_parts,
+        )
+        self._form_bytes = 0
+        #: How many bytes of file content have come out.
+        self.file_bytes = 0
+
+    def next_part(self) -> FormField | FileHead | None:
+        """Return the next field, or the head of a file, or ``None`` at the form's end.
+
+        After a head, :meth:`file_blocks` has to be read to its end before the next call.
+
+        :raises InvalidRequest: the form is malformed.
+        :raises PayloadTooLarge: a limit other than that of the file's size is exceeded.
+        :raises RequestBroken: the body ended before the form did.
+        """
+        while True:
+            event = self._event()
+            if isinstance(event, (Field, File)):
+                return self._part(event)
+            if isinstance(event, (Preamble, Epilogue)):
+                self._count(len(event.data))
+            if isinstance(event, Epilogue):
+                return None
+
+    def file_blocks(self) -> Iterator[bytes]:
+        """Yield the content of the file whose head came last.
+
+        :raises PayloadTooLarge: the file is larger than ``PORTKEY_FILES_MAX_BYTES``.
+        """
+        for data in self._data():
+            self.file_bytes += len(data)
+            if self.file_bytes > self._settings.max_bytes:
+                raise file_too_large(self._settings)
+            if data:
+                yield data
+
+    def _part(self, event: Field | File) -> FormField | FileHead:
+        # The decoder leaves a missing name as None.
+        if not isinstance(event.name, str):
+            raise _malformed("a part's Content-Disposition names no field")
+        headers = tuple(
+            (name, value)
+            for name, value in event.headers
+            if name.lower() != "content-disposition"
+        )
+        self._count(sum(len(name) + len(value) for name, value in event.headers))
+        if isinstance(event, File):
+            return FileHead(event.name, event.filename, headers)
+        value = bytearray()
+        for data in self._data():
+            self._count(len(data))
+            value += data
+        return FormField(event.name, bytes(value), headers)
+
+    def _data(self) -> Iterator[bytes]:
+        more = True
+        while more:
+            event = self._event()
+            # The decoder lets nothing but data follow the head of a part.
+            assert isinstance(event, Data)  # noqa: S101
+            yield event.data
+            more = event.more_data
+
+    def _event(self) -> Event:
+        """Return the next event, reading as much of the body as it takes."""
+        try:
+            while isinstance(event := self._decoder.next_event(), NeedData):
+                size = min(self._settings.block_size, max(FIRST_READ, self._body.received))
+                self._decoder.receive_data(self._body.read(size) or None)
+        except RequestEntityTooLarge:
+            raise self._form_too_large() from None
+        except ValueError as error:
+            raise _malformed(
+                "it ends before its closing boundary"
+                if self._decoder.complete
+                else "the headers of a part can't be read; they must be UTF-8 and have a "
+                "Content-Disposition"
+            ) from error
+        return event
+
+    def _count(self, size: int) -> None:
+        """Count *size* bytes that are not file content, and hold them to their limit."""
+        self._form_bytes += size
+        if self._form_bytes > self._settings.max_form_bytes:
+            raise self._form_too_large()
+
+    def _form_too_large(self) -> PayloadTooLarge:
+        return PayloadTooLarge(
+            f"The form has more than {self._settings.max_parts} parts, or more than "
+            f"{self._settings.max_form_bytes} bytes besides the file.",
+            code="form_too_large",
+        )
+
+
+def _malformed(what: str) -> InvalidRequest:
+    return InvalidRequest(f"The multipart form is malformed: {what}.", code="malformed_form")
+
+
+def file_too_large(settings: Settings) -> PayloadTooLarge:
+    """Return the error for a file above ``PORTKEY_FILES_MAX_BYTES``."""
+    return PayloadTooLarge(
+        f"The file is too large: at most {settings.max_bytes} bytes are accepted.",
+        param="file",
+        code="file_too_large",
+    )
+
+
+class LiveFile:
+    """A file's content that is still coming in: it can be read once."""
+
+    length = None
+
+    def __init__(self, reader: FormReader) -> None:
+        self._reader = reader
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the content as it arrives."""
+        return self._reader.file_blocks()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def read_form(reader: FormReader, settings: Settings, *, live: bool) -> UploadForm:
+    """Read an upload up to where it can be sent on.
+
+    :param live: whether the file may be passed on while it arrives. It is when ``purpose``
+        came before it; otherwise the file is spooled and the whole form checked.
+    :return: the form; the caller closes it.
+    :raises InvalidRequest: ``file`` or ``purpose`` is missing or empty, there are two files, or
+        the form is malformed.
+    """
+    fields: list[FormField] = []
+    file: FilePart | None = None
+    try:
+        while (part := reader.next_part()) is not None:
+            if isinstance(part, FormField):
+                fields.append(_checked(part))
+                continue
+            _check_file(part, first=file is None)
+            if live and any(field.name == "purpose" for field in fields):
+                return UploadForm(
+                    tuple(fields), _file_part(part, LiveFile(reader)), _trailing(reader)
+                )
+            file = _file_part(part, SpooledFile(reader.file_blocks(), settings))
+        if file is None:
+            raise InvalidRequest(
+                "The form has no part named `file`; send the file as one, "
+                "e.g. curl -F purpose=batch -F file=@data.jsonl.",
+                param="file",
+                code="missing_required_parameter",
+            )
+        if not any(field.name == "purpose" for field in fields):
+            raise _no_purpose()
+    except BaseException:
+        if file is not None:
+            file.body.close()
+        raise
+    return UploadForm(tuple(fields), file)
+
+
+def _trailing(reader: FormReader) -> Iterator[FormField]:
+    """Yield the fields behind the file; the form's faults come out here as errors."""
+    while (part := reader.next_part()) is not None:
+        if isinstance(part, FileHead):
+            _check_file(part, first=False)
+        else:
+            yield _checked(part)
+
+
+def _checked(field: FormField) -> FormField:
+    if field.name == "purpose" and not field.value.strip():
+        raise _no_purpose()
+    if field.name == "file":
+        raise InvalidRequest(
+            "The `file` part has no file name and so is not a file; send it as an upload, "
+            "e.g. curl -F file=@data.jsonl.",
+            param="file",
+            code="invalid_file",
+        )
+    return field
+
+
+def _no_purpose() -> InvalidRequest:
+    return InvalidRequest(
+        "The field `purpose` is required and must not be empty, e.g. `batch` or `fine-tune`.",
+        param="purpose",
+        code="missing_required_parameter",
+    )
+
+
+def _check_file(head: FileHead, *, first: bool) -> None:
+    if not first:
+        raise InvalidRequest(
+            "The form has more than one file; upload one file at a time.",
+            param="file",
+            code="too_many_files",
+        )
+    if head.name != "file":
+        raise InvalidRequest(
+            f"The form's file is in a part named `{head.name}`; the part must be named `file`.",
+            param="file",
+            code="missing_required_parameter",
+        )
+    if not head.filename:
+        raise InvalidRequest(
+            "The `file` part has an empty file name; choose a file and give it a name.",
+            param="file",
+            code="invalid_file",
+        )
+
+
+def _file_part(head: FileHead, body: FileBody) -> FilePart:
+    content_type = "application/octet-stream"  # Azure refuses a file part without a type.
+    headers = []
+    for name, value in head.headers:
+        if name.lower() == "content-type":
+            content_type = value or content_type
+        else:
+            headers.append((name, value))
+    return FilePart(head.filename, content_type, tuple(headers), body)

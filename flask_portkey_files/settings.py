@@ -1,0 +1,127 @@
+"""The ``PORTKEY_FILES_*`` settings: their names, defaults and meaning."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+#: Every setting's name in ``app.config`` and in the environment begins with this.
+PREFIX = "PORTKEY_FILES_"
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+
+def _setting(default: Any, *, least: float | None = None, doc: str) -> Any:
+    return field(default=default, metadata={"least": least, "doc": doc})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a mounted blueprint behaves, read once per application.
+
+    Each attribute is the ``app.config`` key of the same name in capitals behind
+    ``PORTKEY_FILES_``: ``max_bytes`` is ``PORTKEY_FILES_MAX_BYTES``. Values may be strings,
+    as environment variables are.
+    """
+
+    max_bytes: int = _setting(
+        2 * GIB, least=0, doc="The largest file that may be uploaded, in bytes; 413 above it."
+    )
+    max_form_bytes: int = _setting(
+        128 * KIB,
+        least=KIB,
+        doc=(
+            "The most bytes of an upload that are not the file itself: its fields, part "
+            "headers and boundaries."
+        ),
+    )
+    max_parts: int = _setting(
+        64, least=2, doc="The most parts, fields and file together, that an upload may have."
+    )
+    connect_timeout: float = _setting(
+        10.0, least=0.001, doc="Seconds to wait for a connection to the provider."
+    )
+    read_timeout: float = _setting(
+        120.0,
+        least=0.001,
+        doc="Seconds to wait for the provider's answer, and for each next piece of it.",
+    )
+    block_size: int = _setting(
+        128 * KIB,
+        least=KIB,
+        doc="Bytes that are read and sent at a time; a transfer holds a few such blocks.",
+    )
+    pool_size: int = _setting(
+        32, least=1, doc="Idle connections kept open to each provider, per worker process."
+    )
+    spool_memory: int = _setting(
+        MIB,
+        least=0,
+        doc="A spooled file above this many bytes is held on disk instead of in memory.",
+    )
+    spool_dir: str | None = _setting(
+        None,
+        doc="The folder for spooled files; the system's folder for temporary files if unset.",
+    )
+    proxy: str | None = _setting(
+        None,
+        doc=(
+            "The address of an HTTP proxy to reach providers through. HTTP_PROXY and its kin "
+            "are not looked at."
+        ),
+    )
+    ca_bundle: str | None = _setting(
+        None,
+        doc="A file of CA certificates to verify providers with, instead of the built-in ones.",
+    )
+
+    @classmethod
+    def from_mapping(cls, config: Mapping[str, Any]) -> Settings:
+        """Read the settings from *config*, usually ``app.config``.
+
+        :raises ValueError: a value has the wrong form or is out of range, or a name that
+            begins with ``PORTKEY_FILES_`` is not a setting. The message names it.
+        """
+        known = {PREFIX + f.name.upper(): f for f in dataclasses.fields(cls)}
+        unknown = sorted(
+            name for name in config if name.startswith(PREFIX) and name not in known
+        )
+        if unknown:
+            raise ValueError(
+                f"{unknown[0]} is not a setting; there are: {', '.join(sorted(known))}"
+            )
+        return cls(
+            **{
+                f.name: _convert(name, config[name], f)
+                for name, f in known.items()
+                if name in config
+            }
+        )
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Return the name of every setting, as in ``app.config`` and in the environment."""
+        return tuple(PREFIX + f.name.upper() for f in dataclasses.fields(cls))
+
+
+def _convert(name: str, value: Any, f: dataclasses.Field[Any]) -> Any:
+    """Return *value* in the type of the setting *f*, or say what is wrong with it."""
+    if str(f.type).startswith("str"):
+        return str(value) if value else None
+    kind = int if f.type == "int" else float
+    what = "a whole number" if kind is int else "a number"
+    try:
+        if isinstance(value, bool) or (kind is int and isinstance(value, float)):
+            raise ValueError
+        number = kind(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be {what}, not {value!r}") from None
+    least = f.metadata["least"]
+    if not (math.isfinite(number) and number >= least):
+        raise ValueError(f"{name} must be {what} of at least {least}, not {value!r}")
+    return number

@@ -1,0 +1,55 @@
+"""Where a file waits that can't be passed on while it arrives."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Iterable, Iterator
+from typing import IO
+
+from .errors import SpoolUnavailable
+from .settings import Settings
+
+
+class SpooledFile:
+    """A file's content held back, in memory if it is small, else in an unlinked 0600 file.
+
+    :param blocks: the content; it is read to its end.
+    :raises SpoolUnavailable: there is no room for it.
+    """
+
+    def __init__(self, blocks: Iterable[bytes], settings: Settings) -> None:
+        self._block_size = settings.block_size
+        self._file: IO[bytes] = io.BytesIO()
+        self.length = 0
+        try:
+            for block in blocks:
+                self.length += len(block)
+                self._write(block, settings)
+        except BaseException:
+            self.close()
+            raise
+
+    def _write(self, block: bytes, settings: Settings) -> None:
+        try:
+            if self.length > settings.spool_memory and isinstance(self._file, io.BytesIO):
+                held = self._file.getbuffer()
+                self._file = tempfile.TemporaryFile(dir=settings.spool_dir)  # noqa: SIM115
+                self._file.write(held)
+            self._file.write(block)
+        except OSError as error:
+            raise SpoolUnavailable(
+                "There is no room to hold the file back until it can be sent on. Send "
+                "`purpose` before `file`, or try again later.",
+            ) from error
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the content from the start, as often as this is called."""
+        self._file.seek(0)
+        while block := self._file.read(self._block_size):
+            yield block
+
+    def close(self) -> None:
+        """Give the disk space back; what is in memory goes with this object."""
+        if not isinstance(self._file, io.BytesIO):
+            self._file.close()

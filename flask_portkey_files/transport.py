@@ -1,0 +1,209 @@
+"""The only module that talks to providers: it sends a request and maps what goes wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import http.cookiejar
+import json
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from requests.hooks import default_hooks
+from requests.structures import CaseInsensitiveDict
+from werkzeug.datastructures import Headers
+
+from .encoder import FormEncoder
+from .errors import UpstreamError, UpstreamTimeout
+from .providers.base import UpstreamRequest
+from .settings import MIB, Settings
+
+#: The longest answer that is read whole, to be reshaped.
+MAX_JSON = 16 * MIB
+
+#: The shape of what is wrong, looked for along an exception's causes, and what to call it.
+_REASONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+    ((ssl.SSLCertVerificationError,), "its TLS certificate could not be verified"),
+    ((ssl.SSLError, urllib3.exceptions.SSLError), "the TLS connection failed"),
+    (
+        (urllib3.exceptions.NameResolutionError, socket.gaierror),
+        "its name could not be resolved",
+    ),
+    ((ConnectionRefusedError,), "the connection was refused"),
+    ((urllib3.exceptions.ProxyError,), "the proxy did not let the request through"),
+    ((ConnectionError, urllib3.exceptions.ProtocolError), "it closed the connection"),
+)
+
+
+class Response:
+    """A provider's answer with its head read and its body still on the wire."""
+
+    def __init__(
+        self, raw: urllib3.BaseHTTPResponse, *, provider: str, block_size: int
+    ) -> None:
+        self._raw = raw
+        self._provider = provider
+        self._block_size = block_size
+        self.status = raw.status
+        self.headers = Headers(list(raw.headers.items()))
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the body as it arrives, undecoded.
+
+        :raises UpstreamError: the provider broke off.
+        :raises UpstreamTimeout: it stopped sending.
+        """
+        with _mapped(self._provider):
+            while block := self._raw.read1(self._block_size, decode_content=False):
+                yield block
+
+    def json(self) -> Any:
+        """Read the whole body as JSON.
+
+        :raises UpstreamError: the provider broke off, or the body is no JSON or far too long.
+        """
+        with _mapped(self._provider):
+            body = self._raw.read(MAX_JSON + 1, decode_content=True)
+        if len(body) <= MAX_JSON:
+            with contextlib.suppress(ValueError):
+                return json.loads(body)
+        raise UpstreamError(
+            f"The provider {self._provider} answered {self.status} with a body that is not the "
+            "JSON expected."
+        )
+
+    def close(self) -> None:
+        """Let go of the connection: back to the pool if the body was read, else closed."""
+        self._raw.close()
+
+
+class Transport:
+    """The connections to the providers of one mounted blueprint."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._session = _Session(settings)
+
+    def send(self, request: UpstreamRequest, *, provider: str) -> Response:
+        """Send *request* and return the answer once its head is there.
+
+        :param provider: the provider's name, for error messages.
+        :raises UpstreamError: the provider can't be reached or speaks no HTTP.
+        :raises UpstreamTimeout: it did not connect or answer in time.
+        """
+        encoder = FormEncoder(request.body) if request.body is not None else None
+        prepared = _prepare(request, encoder)
+        with _mapped(provider):
+            response = self._session.send(
+                prepared,
+                stream=True,
+                allow_redirects=False,
+                timeout=(self._settings.connect_timeout, self._settings.read_timeout),
+            )
+        if response.ok and encoder is not None and encoder.started and not encoder.finished:
+            response.close()
+            raise UpstreamError(
+                f"The provider {provider} answered {response.status_code} before it had the "
+                "whole file; look whether it has the file, and send it again if not."
+            )
+        return Response(response.raw, provider=provider, block_size=self._settings.block_size)
+
+
+class _Session(requests.Session):
+    """A session that keeps nothing of one call for the next, and takes nothing from outside.
+
+    An entry in a netrc file would replace the target's credential, and a proxy from the
+    environment would be looked up for each call: ``trust_env`` is off. No cookie is kept.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.headers.clear()
+        self.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+        if settings.proxy:
+            self.proxies = {"http": settings.proxy, "https": settings.proxy}
+        if settings.ca_bundle:
+            self.verify = settings.ca_bundle
+        for prefix in ("http://", "https://"):
+            self.mount(prefix, _Adapter(settings))
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Take a redirect for an answer like any other.
+
+        Even with ``allow_redirects=False`` requests would read its body and prepare the next
+        request.
+        """
+
+
+class _Adapter(HTTPAdapter):
+    def __init__(self, settings: Settings) -> None:
+        self._block_size = settings.block_size
+        super().__init__(pool_connections=settings.pool_size, pool_maxsize=settings.pool_size)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make urllib3 send bodies in larger blocks than its 16 KiB."""
+        super().init_poolmanager(*args, blocksize=self._block_size, **kwargs)
+
+
+def _prepare(request: UpstreamRequest, encoder: FormEncoder | None) -> requests.PreparedRequest:
+    """Return *request* as requests sends it.
+
+    Filled in by hand, since ``Request.prepare()`` would rewrite the query and add headers of
+    the library's own.
+    """
+    prepared = requests.PreparedRequest()
+    prepared.method = request.method
+    prepared.url = request.url
+    prepared.headers = CaseInsensitiveDict(request.headers.items())
+    prepared.hooks = default_hooks()
+    if encoder is not None:
+        prepared.body = encoder
+        prepared.headers["Content-Type"] = encoder.content_type
+        if hasattr(encoder, "len"):
+            prepared.headers["Content-Length"] = str(encoder.len)
+    return prepared
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield *error* and all that it wraps, whichever way the libraries wrapped it."""
+    queue, seen = [error], set()
+    while queue:
+        error = queue.pop(0)
+        if id(error) in seen:
+            continue
+        seen.add(id(error))
+        yield error
+        linked = (
+            error.__cause__,
+            error.__context__,
+            getattr(error, "reason", None),
+            *error.args,
+        )
+        queue += [cause for cause in linked if isinstance(cause, BaseException)]
+
+
+@contextlib.contextmanager
+def _mapped(provider: str) -> Iterator[None]:
+    """Turn the libraries' exceptions into ours.
+
+    Their own texts are left out: they quote addresses, and with those whatever is in a query.
+    """
+    try:
+        yield
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        causes = list(_causes(error))
+        timeouts = (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError)
+        if any(isinstance(cause, timeouts) for cause in causes):
+            raise UpstreamTimeout(
+                f"The provider {provider} did not answer in time; try again later."
+            ) from error
+        reason = next(
+            (text for types, text in _REASONS if any(isinstance(c, types) for c in causes)),
+            "the request could not be sent",
+        )
+        raise UpstreamError(f"Could not reach the provider {provider}: {reason}.") from error
