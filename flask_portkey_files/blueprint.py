@@ -67,15 +67,16 @@ def create_blueprint(
     def list_files() -> Response:
         return run(Operation.LIST)
 
-    @bp.get("/files/<file_id>")
+    # Where slashes are merged, `/files//content` with its empty id asks for a file "content".
+    @bp.get("/files/<file_id>", merge_slashes=False)
     def retrieve(file_id: str) -> Response:
         return run(Operation.RETRIEVE, file_id)
 
-    @bp.get("/files/<file_id>/content")
+    @bp.get("/files/<file_id>/content", merge_slashes=False)
     def content(file_id: str) -> Response:
         return run(Operation.CONTENT, file_id)
 
-    @bp.delete("/files/<file_id>")
+    @bp.delete("/files/<file_id>", merge_slashes=False)
     def delete(file_id: str) -> Response:
         return run(Operation.DELETE, file_id)
 
@@ -87,11 +88,10 @@ def create_blueprint(
             relays[bp] = Relay(resolver=resolve, providers=known, settings=settings)
         # Without a prefix of its own, the blueprint answers for no paths but its own.
         everything = ["/<path:rest>"] if (state.url_prefix or "").strip("/") else []
-        for rule in ["/files/", "/files/<path:rest>", *everything]:
-            state.add_url_rule(
-                rule, "fallback", fallback, methods=_METHODS, merge_slashes=False
-            )
-        state.add_url_rule("/files", "fallback", fallback, methods=("PUT", "PATCH", "DELETE"))
+        for rule in ("/files", "/files/", "/files/<path:rest>", *everything):
+            # `/files` itself has routes for the other methods.
+            methods = ("PUT", "PATCH", "DELETE") if rule == "/files" else _METHODS
+            state.add_url_rule(rule, "fallback", fallback, methods=methods, merge_slashes=False)
 
     bp.register_error_handler(FilesError, error_response)
     bp.register_error_handler(HTTPException, _http_error)

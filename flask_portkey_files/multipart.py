@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -27,6 +28,9 @@ from .spool import SpooledFile
 #: A read begins with this many bytes and grows with what has come in: WSGI servers wait until
 #: a read is filled, and so the provider is never further behind than the client is ahead.
 FIRST_READ = 1024
+
+
+_LINE_BREAK = re.compile(rb"[\r\n]")
 
 
 class Readable(Protocol):
@@ -92,6 +96,24 @@ class FileHead:
     headers: PartHeaders
 
 
+class _Decoder(MultipartDecoder):
+    """werkzeug's decoder, mended where a block ends inside a boundary's end of line.
+
+    werkzeug (3.1.9) looks for the line break of a boundary only so far back that the boundary
+    just fits. If a block ends one byte behind the boundary's text, it therefore lets go of the
+    CR before it as if it belonged to the file.
+    """
+
+    # A boundary's line may go on with blanks (RFC 2046, 5.1.1).
+    _MOST_BLANKS = 64
+
+    def _last_partial_boundary_index(self, data: bytes | bytearray) -> int:
+        """Return where a boundary may begin at the end of *data*, its length if none may."""
+        window = len(data) - len(self.boundary) - len(b"\r\n----") - self._MOST_BLANKS
+        found = _LINE_BREAK.search(data, max(0, window))
+        return found.start() if found else len(data)
+
+
 class FormReader:
     """Pulls the parts of a multipart form out of a request body, one at a time.
 
@@ -118,7 +140,7 @@ class FormReader:
             )
         self._body = body
         self._settings = settings
-        self._decoder = MultipartDecoder(
+        self._decoder = _Decoder(
             boundary.encode("latin-1", "replace"),
             # The decoder compares this with a whole read on top of what it still holds.
             max_form_memory_size=settings.max_form_bytes + settings.block_size,

@@ -71,7 +71,7 @@ class Relay:
         progress.status = response.status_code
         if not response.direct_passthrough:
             if call.method != "HEAD":
-                progress.bytes_out = response.content_length or 0
+                progress.bytes_out = len(response.get_data())
             response.call_on_close(progress.finish)
         return response
 
@@ -167,6 +167,12 @@ class Relay:
         except BaseException:
             upstream.close()
             raise
+        if stream.ahead:
+            # The contract says what it is where the provider does not, and a browser that
+            # guesses could take a file for a page of the host's.
+            binary = call.operation is Operation.CONTENT and upstream.status < 400
+            default = "application/octet-stream" if binary else "application/json"
+            headers.setdefault("Content-Type", default)
         if not whole:
             response = _response(stream, upstream.status, headers)
             # Without this, a hook of the host's that looks at the data would hold all of it.

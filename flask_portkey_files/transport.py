@@ -25,6 +25,8 @@ from .settings import MIB, Settings
 #: The longest answer that is read whole, to be reshaped.
 MAX_JSON = 16 * MIB
 
+_TIMEOUTS = (TimeoutError, requests.Timeout, urllib3.exceptions.ReadTimeoutError)
+
 #: The shape of what is wrong, looked for along an exception's causes, and what to call it.
 _REASONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ((ssl.SSLCertVerificationError,), "its TLS certificate could not be verified"),
@@ -160,6 +162,8 @@ def _prepare(request: UpstreamRequest, encoder: FormEncoder | None) -> requests.
     prepared.method = request.method
     prepared.url = request.url
     prepared.headers = CaseInsensitiveDict(request.headers.items())
+    # Without this, urllib3 would send its own.
+    prepared.headers.setdefault("User-Agent", "flask-portkey-files")
     prepared.hooks = default_hooks()
     if encoder is not None:
         prepared.body = encoder
@@ -197,8 +201,7 @@ def _mapped(provider: str) -> Iterator[None]:
         yield
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         causes = list(_causes(error))
-        timeouts = (TimeoutError, requests.Timeout, urllib3.exceptions.TimeoutError)
-        if any(isinstance(cause, timeouts) for cause in causes):
+        if any(isinstance(cause, _TIMEOUTS) for cause in causes):
             raise UpstreamTimeout(
                 f"The provider {provider} did not answer in time; try again later."
             ) from error

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flask_portkey_files.encoder import FormEncoder
+from flask_portkey_files.errors import SpoolUnavailable
+from flask_portkey_files.form import FilePart, FormField, UploadForm
+from flask_portkey_files.multipart import read_form
+from flask_portkey_files.settings import KIB, Settings
+from flask_portkey_files.spool import SpooledFile
+
+from .forms import END, field, file, parse, reader
+
+FORM = (
+    field("purpose", "batch")
+    + field("expires_after[seconds]", "3600", "Content-Type: text/plain; charset=utf-8")
+    + field("expires_after[seconds]", b"\xff\x00")
+    + file(b"\r\ncontent\r\n", 'dön \\"n.jsonl', "content-type: application/jsonl", "X-Mine: 1")
+)
+PARTS = [
+    ("purpose", None, b"batch", {}),
+    ("expires_after[seconds]", None, b"3600", {"Content-Type": "text/plain; charset=utf-8"}),
+    ("expires_after[seconds]", None, b"\xff\x00", {}),
+    (
+        "file",
+        'dön "n.jsonl',
+        b"\r\ncontent\r\n",
+        {"Content-Type": "application/jsonl", "X-Mine": "1"},
+    ),
+]
+
+
+def form_of(body: bytes, *, live: bool) -> UploadForm:
+    return read_form(reader(body), Settings(), live=live)
+
+
+def test_a_live_form_has_no_length_and_goes_out_as_it_came() -> None:
+    encoder = FormEncoder(form_of(FORM + field("late", "yes") + END, live=True))
+    assert not hasattr(encoder, "len")
+    assert parse(encoder.read(), encoder.content_type) == [*PARTS, ("late", None, b"yes", {})]
+    assert encoder.finished
+
+
+def test_a_spooled_form_has_its_exact_length_and_the_file_last() -> None:
+    body = file(b"content") + field("purpose", "batch") + END
+    form = form_of(body, live=True)
+    encoder = FormEncoder(form)
+    data = encoder.read()
+    assert encoder.len == len(data)
+    assert [part[0] for part in parse(data, encoder.content_type)] == ["purpose", "file"]
+    # It can be sent again.
+    again = FormEncoder(form)
+    assert parse(again.read(), again.content_type) == parse(data, encoder.content_type)
+
+
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("size", [1, 7, 100, 10_000])
+def test_reads_never_exceed_their_size_and_lose_nothing(live: bool, size: int) -> None:
+    encoder = FormEncoder(form_of(FORM + END, live=live))
+    before = encoder.started
+    blocks = list(iter(lambda: encoder.read(size), b""))
+    assert max(map(len, blocks)) <= size
+    assert parse(b"".join(blocks), encoder.content_type) == PARTS
+    assert (before, encoder.started, encoder.finished) == (False, True, True)
+
+
+def test_reading_the_rest_after_a_piece() -> None:
+    encoder = FormEncoder(form_of(FORM + END, live=True))
+    assert parse(encoder.read(10) + encoder.read(), encoder.content_type) == PARTS
+    assert encoder.read() == encoder.read(10) == b""
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_file_of_no_bytes(live: bool) -> None:
+    encoder = FormEncoder(form_of(field("purpose", "batch") + file(b"") + END, live=live))
+    assert parse(encoder.read(), encoder.content_type)[1][2] == b""
+
+
+def test_the_head_goes_before_anything_of_the_file_is_read() -> None:
+    class Body:
+        length = None
+
+        def blocks(self) -> Iterator[bytes]:
+            pytest.fail("read")
+
+        def close(self) -> None:
+            pass
+
+    part = FilePart("a.txt", "text/plain", (), Body())
+    encoder = FormEncoder(UploadForm((FormField("purpose", b"batch"),), part))
+    head = encoder.read(10_000)
+    assert head.endswith(b"\r\nContent-Type: text/plain\r\n\r\n")
+    assert b"\r\n\r\nbatch\r\n--" in head
+
+
+def test_line_breaks_in_a_file_name_cannot_make_a_header() -> None:
+    body = (
+        b"--b0undary\r\nContent-Disposition: form-data; name=file; "
+        b"filename*=utf-8''a%0D%0AX-Evil%3A%201\r\n\r\nx\r\n"
+    )
+    form = form_of(field("purpose", "batch") + body + END, live=True)
+    assert form.file.filename == "a\r\nX-Evil: 1"
+    data = FormEncoder(form).read()
+    assert b"\r\nX-Evil" not in data
+    assert b'filename="a%0D%0AX-Evil: 1"' in data
+
+
+class TestSpool:
+    def test_small_files_stay_in_memory(self, tmp_path: Path) -> None:
+        spool = SpooledFile(
+            [b"ab", b"c"], Settings(spool_memory=3, spool_dir=str(tmp_path / "no"))
+        )
+        assert b"".join(spool.blocks()) == b"abc"
+        spool.close()
+
+    def test_larger_ones_go_to_a_file_that_has_no_name(self, tmp_path: Path) -> None:
+        settings = Settings(spool_memory=3, spool_dir=str(tmp_path), block_size=KIB)
+        spool = SpooledFile([b"ab", b"cd", b"e" * 3000], settings)
+        assert list(tmp_path.iterdir()) == []
+        assert [len(block) for block in spool.blocks()] == [1024, 1024, 956]
+        assert b"".join(spool.blocks()) == b"abcd" + b"e" * 3000
+        spool.close()
+        with pytest.raises(ValueError, match="closed"):
+            list(spool.blocks())
+
+    def test_no_room(self, tmp_path: Path) -> None:
+        settings = Settings(spool_memory=0, spool_dir=str(tmp_path / "missing"))
+        with pytest.raises(SpoolUnavailable):
+            SpooledFile([b"x"], settings)
+
+    def test_nothing_is_left_when_the_file_breaks_off(self, tmp_path: Path) -> None:
+        def blocks() -> Iterator[bytes]:
+            yield b"x" * 10
+            raise KeyError
+
+        with pytest.raises(KeyError):
+            SpooledFile(blocks(), Settings(spool_memory=1, spool_dir=str(tmp_path)))

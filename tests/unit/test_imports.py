@@ -1,0 +1,103 @@
+"""Imports point downward, and only where they are meant to."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import flask_portkey_files
+
+PACKAGE = Path(flask_portkey_files.__file__).parent
+NAME = "flask_portkey_files"
+
+#: From the ground up; a module may import those above it in this list, and none below.
+ORDER = [
+    "errors",
+    "settings",
+    "headers",
+    "call",
+    "routing",
+    "form",
+    "signals",
+    "providers.base",
+    "providers.openai",
+    "providers.paging",
+    "providers.azure",
+    "providers",
+    "resolver",
+    "spool",
+    "multipart",
+    "encoder",
+    "transport",
+    "relay",
+    "blueprint",
+    "",
+]
+
+#: Who else's packages may be imported where; the standard library may everywhere.
+OUTSIDE = {
+    "blinker": {"signals"},
+    "flask": {"relay", "blueprint"},
+    "requests": {"transport"},
+    "requests_toolbelt": {"encoder"},
+    "urllib3": {"transport"},
+}
+IO = {"socket", "ssl", "http", "urllib.request", "subprocess", "asyncio"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imports(path: Path) -> set[str]:
+    """Return the full names of the modules that a file imports."""
+    package = [NAME, *path.relative_to(PACKAGE).parts[:-1]]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            found.add(".".join([*base, *([node.module] if node.module else [])]))
+    return found
+
+
+FILES = {module_name(path): path for path in PACKAGE.rglob("*.py")}
+
+
+def test_every_module_has_its_place() -> None:
+    assert sorted(FILES) == sorted(ORDER)
+
+
+@pytest.mark.parametrize("module", ORDER)
+def test_imports_point_downward(module: str) -> None:
+    below = set(ORDER[: ORDER.index(module)])
+    own = {
+        name.removeprefix(NAME).removeprefix(".")
+        for name in imports(FILES[module])
+        if name == NAME or name.startswith(f"{NAME}.")
+    }
+    assert own <= below
+
+
+@pytest.mark.parametrize("module", ORDER)
+def test_outside_packages_stay_where_they_belong(module: str) -> None:
+    for name in imports(FILES[module]):
+        top = name.partition(".")[0]
+        assert module in OUTSIDE.get(top, {module}), f"{module or NAME} imports {name}"
+
+
+@pytest.mark.parametrize("module", [m for m in ORDER if m.startswith("providers")])
+def test_providers_do_no_io(module: str) -> None:
+    assert not {name for name in imports(FILES[module]) if name in IO}
+
+
+def test_public_names_are_marked_as_such() -> None:
+    tree = ast.parse(FILES[""].read_text())
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module != "__future__":
+            assert all(alias.asname == alias.name for alias in node.names)
+    assert (PACKAGE / "py.typed").exists()

@@ -1,0 +1,337 @@
+from __future__ import annotations
+
+import io
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from flask_portkey_files.errors import (
+    FilesError,
+    InvalidRequest,
+    PayloadTooLarge,
+    RequestBroken,
+)
+from flask_portkey_files.form import FormField, UploadForm
+from flask_portkey_files.multipart import FormReader, RequestBody, read_form
+from flask_portkey_files.settings import KIB, Settings
+
+from .forms import CONTENT_TYPE, END, field, file, reader
+
+SMALL = Settings(max_bytes=1000, max_form_bytes=KIB, max_parts=4, block_size=KIB)
+
+
+def read(body: bytes, *, live: bool = True, settings: Settings | None = None) -> UploadForm:
+    settings = settings or Settings()
+    return read_form(reader(body, settings=settings), settings, live=live)
+
+
+def drain(form: UploadForm) -> tuple[bytes, list[FormField]]:
+    return b"".join(form.file.body.blocks()), list(form.trailing)
+
+
+class TestRequestBody:
+    def test_counts_what_is_read(self) -> None:
+        body = RequestBody(io.BytesIO(b"abcdef"), content_length=6)
+        assert [body.read(4), body.read(4), body.read(4)] == [b"abcd", b"ef", b""]
+        assert body.received == 6
+
+    def test_an_end_before_the_announced_length_is_an_error(self) -> None:
+        body = RequestBody(io.BytesIO(b"abc"), content_length=100)
+        assert body.read(10) == b"abc"
+        with pytest.raises(RequestBroken, match="after 3 of 100 bytes"):
+            body.read(10)
+
+    def test_a_chunked_body_ends_where_the_server_says(self) -> None:
+        body = RequestBody(io.BytesIO(b"abc"), content_length=None)
+        assert [body.read(10), body.read(10)] == [b"abc", b""]
+
+    @pytest.mark.parametrize("error", [OSError("gone"), ValueError("bad chunk"), EOFError()])
+    def test_whatever_the_server_raises_is_a_broken_request(self, error: Exception) -> None:
+        class Stream:
+            def read(self, size: int) -> bytes:
+                raise error
+
+        with pytest.raises(RequestBroken) as raised:
+            RequestBody(Stream(), content_length=None).read(1)
+        assert raised.value.__cause__ is error
+        # requests would take an OSError for the provider's fault.
+        assert not isinstance(raised.value, OSError)
+
+    def test_the_hosts_own_limit(self) -> None:
+        class Stream:
+            def read(self, size: int) -> bytes:
+                raise RequestEntityTooLarge
+
+        with pytest.raises(PayloadTooLarge):
+            RequestBody(Stream(), content_length=None).read(1)
+
+    def test_reads_grow_with_what_has_come(self) -> None:
+        class Stream(io.BytesIO):
+            sizes: list[int]
+
+            def read(self, size: int | None = -1) -> bytes:
+                self.sizes.append(size or 0)
+                return super().read(size)
+
+        stream = Stream(field("purpose", "batch") + file(bytes(40 * KIB)) + END)
+        stream.sizes = []
+        settings = Settings(block_size=8 * KIB)
+        form = read_form(
+            FormReader(RequestBody(stream, content_length=None), CONTENT_TYPE, settings),
+            settings,
+            live=True,
+        )
+        drain(form)
+        assert stream.sizes[:4] == [1024, 1024, 2048, 4096]
+        assert set(stream.sizes[4:]) == {8 * KIB}
+
+
+class TestContentType:
+    @pytest.mark.parametrize(
+        "content_type", ["", "application/json", "text/plain; boundary=x", "multipart/mixed"]
+    )
+    def test_not_multipart(self, content_type: str) -> None:
+        with pytest.raises(InvalidRequest, match="multipart/form-data") as raised:
+            reader(b"", content_type=content_type)
+        assert raised.value.code == "invalid_content_type"
+
+    @pytest.mark.parametrize(
+        "content_type", ["multipart/form-data", 'multipart/form-data; boundary=""']
+    )
+    def test_no_boundary(self, content_type: str) -> None:
+        with pytest.raises(InvalidRequest, match="no boundary"):
+            reader(b"", content_type=content_type)
+
+    def test_case_and_quotes(self) -> None:
+        form = read_form(
+            reader(
+                field("purpose", "batch") + file(b"x") + END,
+                content_type='Multipart/Form-Data; charset=utf-8; boundary="b0undary"',
+            ),
+            Settings(),
+            live=True,
+        )
+        assert drain(form) == (b"x", [])
+
+
+class TestReadForm:
+    def test_fields_first_is_live(self) -> None:
+        form = read(
+            field("purpose", "batch")
+            + field("expires_after[anchor]", "created_at")
+            + field("expires_after[seconds]", "3600", "Content-Type: text/plain")
+            + field("expires_after[seconds]", "7200")
+            + file(b"content", "a b.jsonl", "Content-Type: application/jsonl", "X-Mine: 1")
+            + field("note", "late")
+            + END
+        )
+        assert form.live
+        assert form.fields == (
+            FormField("purpose", b"batch"),
+            FormField("expires_after[anchor]", b"created_at"),
+            FormField("expires_after[seconds]", b"3600", (("Content-Type", "text/plain"),)),
+            FormField("expires_after[seconds]", b"7200"),
+        )
+        assert form.value("expires_after[seconds]") == "3600"
+        assert form.value("other") is None
+        assert (form.file.filename, form.file.content_type) == (
+            "a b.jsonl",
+            "application/jsonl",
+        )
+        assert form.file.headers == (("X-Mine", "1"),)
+        assert drain(form) == (b"content", [FormField("note", b"late")])
+        form.close()
+
+    @pytest.mark.parametrize("live", [True, False])
+    def test_file_first_is_spooled_and_fields_come_together(self, live: bool) -> None:
+        form = read(file(b"content") + field("purpose", "batch") + END, live=live)
+        assert not form.live
+        assert form.file.body.length == 7
+        assert form.fields == (FormField("purpose", b"batch"),)
+        # As often as it takes.
+        assert drain(form) == drain(form) == (b"content", [])
+        form.close()
+
+    def test_spooled_where_live_is_not_wanted(self) -> None:
+        form = read(field("purpose", "batch") + file(b"content") + END, live=False)
+        assert not form.live
+        assert drain(form) == (b"content", [])
+
+    @pytest.mark.parametrize("content", [b"", b"\r\n", b"-b0undary", b"\r\n--b0undar", b"\r"])
+    @pytest.mark.parametrize("live", [True, False])
+    def test_awkward_contents(self, content: bytes, live: bool) -> None:
+        form = read(field("purpose", "batch") + file(content) + END, live=live)
+        assert drain(form) == (content, [])
+
+    @pytest.mark.parametrize(
+        ("sent", "name"),
+        [
+            ("données 数据.jsonl", "données 数据.jsonl"),
+            ('a\\"b.txt', 'a"b.txt'),
+            ("a%22b.txt", 'a"b.txt'),
+            ("a;b=c.txt", "a;b=c.txt"),
+        ],
+    )
+    def test_file_names(self, sent: str, name: str) -> None:
+        form = read(field("purpose", "batch") + file(b"x", sent) + END)
+        assert form.file.filename == name
+
+    def test_a_file_without_a_type_gets_one(self) -> None:
+        form = read(field("purpose", "batch") + file(b"x") + END)
+        assert form.file.content_type == "application/octet-stream"
+
+    @pytest.mark.parametrize(
+        ("body", "param", "code"),
+        [
+            (field("purpose", "batch") + END, "file", "missing_required_parameter"),
+            (END, "file", "missing_required_parameter"),
+            (file(b"x") + END, "purpose", "missing_required_parameter"),
+            (field("purpose", "") + file(b"x"), "purpose", "missing_required_parameter"),
+            (field("purpose", " \t") + file(b"x"), "purpose", "missing_required_parameter"),
+            (file(b"x") + field("purpose", "") + END, "purpose", "missing_required_parameter"),
+            (file(b"x") + file(b"y"), "file", "too_many_files"),
+            (file(b"x", part="document"), "file", "missing_required_parameter"),
+            (file(b"x", name=""), "file", "invalid_file"),
+            (field("file", "x") + END, "file", "invalid_file"),
+            (b"", None, "malformed_form"),
+            (b"garbage", None, "malformed_form"),
+            (field("purpose", "batch") + file(b"x"), None, "malformed_form"),
+            (
+                b"--b0undary\r\nContent-Type: text/plain\r\n\r\nx\r\n" + END,
+                None,
+                "malformed_form",
+            ),
+            (
+                b"--b0undary\r\nContent-Disposition: form-data\r\n\r\nx\r\n" + END,
+                None,
+                "malformed_form",
+            ),
+            (
+                field("purpose", "batch") + b"--b0undary\r\nX: \xff\r\n\r\n",
+                None,
+                "malformed_form",
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("live", [True, False])
+    def test_faults(self, body: bytes, param: str | None, code: str, live: bool) -> None:
+        with pytest.raises(InvalidRequest) as raised:
+            drain(read(body, live=live))
+        assert (raised.value.param, raised.value.code) == (param, code)
+
+    @pytest.mark.parametrize(
+        ("trailer", "code"),
+        [
+            (file(b"y"), "too_many_files"),
+            (file(b"y", part="other"), "too_many_files"),
+            (field("purpose", ""), "missing_required_parameter"),
+            (field("file", "text"), "invalid_file"),
+        ],
+    )
+    def test_faults_behind_a_live_file(self, trailer: bytes, code: str) -> None:
+        form = read(field("purpose", "batch") + file(b"x") + trailer + END)
+        assert b"".join(form.file.body.blocks()) == b"x"
+        with pytest.raises(InvalidRequest) as raised:
+            list(form.trailing)
+        assert raised.value.code == code
+
+    def test_a_body_that_breaks_off_behind_its_closing_boundary(self) -> None:
+        body = field("purpose", "batch") + file(b"x") + END
+        request = RequestBody(io.BytesIO(body), content_length=len(body) + 2)
+        form = read_form(FormReader(request, CONTENT_TYPE, Settings()), Settings(), live=True)
+        with pytest.raises(RequestBroken):
+            drain(form)
+
+
+class TestLimits:
+    @pytest.mark.parametrize("live", [True, False])
+    def test_the_file_may_be_as_large_as_the_limit(self, live: bool) -> None:
+        body = field("purpose", "batch") + file(bytes(1000)) + END
+        assert drain(read(body, live=live, settings=SMALL))[0] == bytes(1000)
+
+    @pytest.mark.parametrize("live", [True, False])
+    def test_and_not_larger(self, live: bool) -> None:
+        body = field("purpose", "batch") + file(bytes(1001)) + END
+        with pytest.raises(PayloadTooLarge, match="at most 1000 bytes") as raised:
+            drain(read(body, live=live, settings=SMALL))
+        assert raised.value.param == "file"
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            field("note", "x" * 2000) + field("purpose", "batch") + file(b"x") + END,
+            b"".join(field("note", "x" * 300) for _ in range(4)) + END,
+            b"".join(field("n", "") for _ in range(5)) + END,
+            b"--b0undary\r\nX-Endless: " + b"x" * 10_000,
+            b"x" * 10_000,
+            field("purpose", "batch") + file(b"x") + END + b"x" * 10_000,
+            field("purpose", "batch", "X-Long: " + "x" * 1100) + file(b"x") + END,
+        ],
+        ids=["field", "fields", "parts", "header", "preamble", "epilogue", "part header"],
+    )
+    def test_everything_else_is_limited_too(self, body: bytes) -> None:
+        with pytest.raises(PayloadTooLarge) as raised:
+            drain(read(body, settings=SMALL))
+        assert raised.value.code == "form_too_large"
+
+
+@given(st.data())
+def test_however_the_bytes_arrive_the_parts_are_the_same(data: st.DataObject) -> None:
+    content = data.draw(st.binary(max_size=200) | st.text("\r\n-b0undary").map(str.encode))
+    if b"\n--b0undary" in b"\n" + content or b"\r--b0undary" in content:
+        return
+    body = field("purpose", "batch") + file(content) + field("late", "yes") + END
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(body) - 1), max_size=8)))
+    pieces = [body[i:j] for i, j in itertools.pairwise([0, *cuts, len(body)])]
+
+    class Stream:
+        def read(self, size: int) -> bytes:
+            return pieces.pop(0) if pieces else b""
+
+    request = RequestBody(Stream(), content_length=None)
+    form = read_form(FormReader(request, CONTENT_TYPE, Settings()), Settings(), live=True)
+    assert drain(form) == (content, [FormField("late", b"yes")])
+
+
+@given(st.data())
+def test_a_truncated_form_is_always_an_error(data: st.DataObject) -> None:
+    body = field("purpose", "batch") + file(b"content\r\n") + field("late", "yes") + END
+    end = data.draw(st.integers(0, len(body) - len(b"\r\n") - 1))
+    with pytest.raises(FilesError):
+        drain(read(body[:end], live=data.draw(st.booleans())))
+
+
+def test_a_block_that_ends_inside_the_line_of_a_boundary() -> None:
+    """werkzeug's own decoder adds the CR of the line break before it to the part."""
+    body = field("purpose", "batch") + file(b"content") + field("late", "yes") + END
+    for behind in (b"content\r\n--b0undary", b"yes\r\n--b0undary"):
+        end = body.index(behind) + len(behind)
+        for cut in range(end - 15, end + 4):
+            pieces = [body[:cut], body[cut:]]
+
+            class Stream:
+                def read(self, size: int, pieces: list[bytes] = pieces) -> bytes:
+                    return pieces.pop(0) if pieces else b""
+
+            request = RequestBody(Stream(), content_length=None)
+            settings = Settings()
+            form = read_form(FormReader(request, CONTENT_TYPE, settings), settings, live=True)
+            assert drain(form) == (b"content", [FormField("late", b"yes")])
+
+
+def test_blanks_behind_a_boundary() -> None:
+    end = b"--b0undary-- \t \r\n"
+    body = field("purpose", "batch") + file(b"content") + end
+    for cut in range(1, len(body)):
+        pieces = [body[:cut], body[cut:]]
+
+        class Stream:
+            def read(self, size: int, pieces: list[bytes] = pieces) -> bytes:
+                return pieces.pop(0) if pieces else b""
+
+        request = RequestBody(Stream(), content_length=None)
+        form = read_form(FormReader(request, CONTENT_TYPE, Settings()), Settings(), live=True)
+        assert drain(form) == (b"content", [])

@@ -1,0 +1,301 @@
+"""The transport against real sockets, and its errors one by one."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import requests_mock
+import urllib3
+from werkzeug.datastructures import Headers
+
+from flask_portkey_files.errors import UpstreamError, UpstreamTimeout
+from flask_portkey_files.providers.base import UpstreamRequest
+from flask_portkey_files.settings import KIB, Settings
+from flask_portkey_files.transport import MAX_JSON, Transport
+
+from ..support.upstream import Connection, Upstream
+
+PROVIDER = "acme"
+
+
+def get(url: str, **headers: str) -> UpstreamRequest:
+    return UpstreamRequest(method="GET", url=url, headers=Headers(headers))
+
+
+def send(url: str, settings: Settings | None = None, **headers: str) -> Any:
+    return Transport(settings or Settings()).send(get(url, **headers), provider=PROVIDER)
+
+
+def once(act: Callable[[Connection], None]) -> Callable[[Connection], None]:
+    """Return a script that reads a request's head and then acts."""
+
+    def script(connection: Connection) -> None:
+        connection.read_head()
+        act(connection)
+
+    return script
+
+
+def answering(data: bytes) -> Callable[[Connection], None]:
+    def script(connection: Connection) -> None:
+        while connection.read_head():
+            connection.send(data)
+
+    return script
+
+
+def test_what_goes_over_the_wire() -> None:
+    heads = []
+
+    def script(connection: Connection) -> None:
+        heads.append(connection.read_head())
+        connection.answer(b"{}")
+
+    with Upstream(script) as upstream:
+        response = send(f"{upstream.url}/v1/files?a=%7E&a=2&b", Authorization="Bearer sk-1")
+        assert response.json() == {}
+        response.close()
+    lines = heads[0].decode().split("\r\n")
+    assert lines[0] == "GET /v1/files?a=%7E&a=2&b HTTP/1.1"
+    # Nothing of requests' own but what HTTP needs; above all not its User-Agent.
+    assert {line.partition(":")[0].lower() for line in lines[1:]} <= {
+        "host",
+        "authorization",
+        "accept-encoding",
+        "user-agent",
+    }
+    assert "python" not in heads[0].decode().lower()
+
+
+def test_the_environment_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login other password other\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    seen = []
+
+    def script(connection: Connection) -> None:
+        connection.read_head()
+        seen.append(connection.header("Authorization"))
+        connection.answer()
+
+    with Upstream(script) as upstream:
+        send(upstream.url, Authorization="Bearer sk-1").close()
+    assert seen == ["Bearer sk-1"]
+
+
+def test_no_cookie_is_kept() -> None:
+    cookies = []
+
+    def script(connection: Connection) -> None:
+        while connection.read_head():
+            cookies.append(connection.header("Cookie"))
+            connection.answer(headers=("Set-Cookie: tenant=a; Path=/",))
+
+    with Upstream(script) as upstream:
+        transport = Transport(Settings())
+        for _ in range(2):
+            response = transport.send(get(upstream.url), provider=PROVIDER)
+            response.json()
+            response.close()
+    assert cookies == [None, None]
+    # Read to its end, the first answer's connection was used again.
+    assert upstream.connections == 1
+
+
+def test_a_redirect_is_an_answer() -> None:
+    elsewhere: list[bytes] = []
+    with Upstream(lambda c: elsewhere.append(c.read_head())) as other:
+        location = f"Location: {other.url}/"
+        with Upstream(
+            once(lambda c: c.answer(b"", status="307 T", headers=(location,)))
+        ) as upstream:
+            response = send(upstream.url, Authorization="Bearer sk-1")
+            assert response.status == 307
+            response.close()
+    assert elsewhere == []
+
+
+def test_repeated_headers_stay_repeated() -> None:
+    with Upstream(once(lambda c: c.answer(headers=("Link: <a>", "Link: <b>")))) as upstream:
+        response = send(upstream.url)
+        assert response.headers.getlist("Link") == ["<a>", "<b>"]
+        response.close()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        HEAD + b"Content-Length: 10\r\n\r\n12345",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\n123",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\nnonsense\r\n",
+    ],
+    ids=["length", "chunked", "chunk", "bad chunk"],
+)
+@pytest.mark.parametrize("how", ["blocks", "json"])
+def test_an_answer_cut_short_is_an_error(data: bytes, how: str) -> None:
+    def script(connection: Connection) -> None:
+        connection.read_head()
+        connection.send(data)
+
+    with Upstream(script) as upstream:
+        response = send(upstream.url)
+        with pytest.raises(UpstreamError, match="acme") as raised:
+            list(response.blocks()) if how == "blocks" else response.json()
+        response.close()
+    assert raised.value.status == 502
+    assert upstream.url not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b'{"a":', b"\xff\xfe{"], ids=["none", "html", "cut", "binary"]
+)
+def test_what_is_no_json(body: bytes) -> None:
+    with Upstream(once(lambda c: c.answer(body))) as upstream:
+        response = send(upstream.url)
+        with pytest.raises(UpstreamError, match="not the JSON expected"):
+            response.json()
+        response.close()
+
+
+def test_far_too_much_json(requests_mock: requests_mock.Mocker) -> None:
+    requests_mock.get("http://acme.example/", content=b" " * MAX_JSON + b"{}")
+    with pytest.raises(UpstreamError, match="not the JSON expected"):
+        send("http://acme.example/").json()
+
+
+def test_no_answer_in_time() -> None:
+    def script(connection: Connection) -> None:
+        connection.read_head()
+        connection.read_some()
+
+    with Upstream(script) as upstream:
+        with pytest.raises(UpstreamTimeout, match="acme") as raised:
+            send(upstream.url, Settings(read_timeout=0.05))
+        assert raised.value.status == 504
+
+
+def test_no_more_of_an_answer_in_time() -> None:
+    def script(connection: Connection) -> None:
+        connection.read_head()
+        connection.send(HEAD + b"Content-Length: 10\r\n\r\n12345")
+        connection.read_some()
+
+    with Upstream(script) as upstream:
+        response = send(upstream.url, Settings(read_timeout=0.05))
+        blocks = response.blocks()
+        assert next(blocks) == b"12345"
+        with pytest.raises(UpstreamTimeout):
+            next(blocks)
+        response.close()
+
+
+def test_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(UpstreamError, match="acme: the connection was refused") as raised:
+        send(f"http://127.0.0.1:{port}/?key=SECRET")
+    assert "SECRET" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://nobody.invalid/", "its name could not be resolved"),
+        ("ftp://a/", "could not be sent"),
+    ],
+)
+def test_an_address_that_leads_nowhere(url: str, reason: str) -> None:
+    with pytest.raises(UpstreamError, match=reason):
+        send(url)
+
+
+def test_no_http_at_all() -> None:
+    with (
+        Upstream(answering(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")) as upstream,
+        pytest.raises(UpstreamError, match="closed the connection"),
+    ):
+        send(upstream.url)
+
+
+def test_closed_without_an_answer() -> None:
+    with (
+        Upstream(once(Connection.reset)) as upstream,
+        pytest.raises(UpstreamError, match="closed the connection"),
+    ):
+        send(upstream.url)
+
+
+def test_no_tls() -> None:
+    with (
+        Upstream(lambda c: c.send(c.read_some()[:0] + b"HTTP/1.1 400 Bad\r\n\r\n")) as upstream,
+        pytest.raises(UpstreamError, match="TLS"),
+    ):
+        send(upstream.url.replace("http:", "https:"))
+
+
+def raised_as(error: Exception) -> UpstreamError:
+    """Return what *error*, raised by the connection, comes out as."""
+    with requests_mock.Mocker() as mock:
+        mock.get("http://acme.example/", exc=error)
+        with pytest.raises(UpstreamError) as raised:
+            send("http://acme.example/")
+    return raised.value
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (requests.ConnectTimeout(), 504, "in time"),
+        (requests.ReadTimeout("http://x/?key=SECRET"), 504, "in time"),
+        (
+            requests.ConnectionError(urllib3.exceptions.ProtocolError("x", TimeoutError())),
+            504,
+            "in time",
+        ),
+        (requests.ConnectionError(urllib3.exceptions.ProtocolError("SECRET")), 502, "closed"),
+        (requests.exceptions.SSLError(ssl.SSLCertVerificationError("x")), 502, "certificate"),
+        (
+            requests.exceptions.ProxyError(urllib3.exceptions.ProxyError("x", OSError())),
+            502,
+            "proxy",
+        ),
+        (requests.exceptions.InvalidURL("SECRET"), 502, "could not be sent"),
+        (urllib3.exceptions.LocationParseError("SECRET"), 502, "could not be sent"),
+        (OSError("SECRET"), 502, "could not be sent"),
+    ],
+)
+def test_every_failure_is_ours(error: Exception, status: int, reason: str) -> None:
+    ours = raised_as(error)
+    assert (ours.status, ours.__cause__) == (status, error)
+    assert reason in ours.message
+    assert "acme" in ours.message
+    assert "SECRET" not in ours.message
+
+
+def test_settings_reach_the_connections(tmp_path: Path) -> None:
+    seen: list[bytes] = []
+
+    def script(connection: Connection) -> None:
+        seen.append(connection.read_head().split(b"\r\n")[0])
+        connection.answer()
+
+    with Upstream(script) as proxy:
+        send("http://acme.example/x", Settings(proxy=proxy.url)).close()
+    assert seen == [b"GET http://acme.example/x HTTP/1.1"]
+    missing = str(tmp_path / "no-ca.pem")
+    with pytest.raises(UpstreamError, match="could not be sent"):
+        send("https://127.0.0.1:1/", Settings(ca_bundle=missing, block_size=KIB))
