@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from flask import Blueprint, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from .call import FilesCall, Operation
-from .errors import FilesError, envelope
+from .errors import FilesError
 from .providers import Provider, registry
 from .providers.base import invalid_file_id
-from .relay import Relay, error_response, json_response
+from .relay import Relay
 from .resolver import HeaderResolver, Resolver
+from .response import error_response, http_error_response
 from .settings import Settings
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -94,7 +94,7 @@ def create_blueprint(
             state.add_url_rule(rule, "fallback", fallback, methods=methods, merge_slashes=False)
 
     bp.register_error_handler(FilesError, error_response)
-    bp.register_error_handler(HTTPException, _http_error)
+    bp.register_error_handler(HTTPException, http_error_response)
     return bp
 
 
@@ -126,25 +126,3 @@ def _checked(file_id: str | None) -> str | None:
         if _ESCAPED.search(raw.partition("?")[0]):
             raise invalid_file_id()
     return file_id
-
-
-def _http_error(error: HTTPException) -> Any:
-    """Put an HTTP error, such as a resolver's ``flask.abort(403)``, into OpenAI's envelope."""
-    if error.response is not None:
-        return error.response
-    status = error.code or 500
-    headers = {
-        header: value
-        for header, value in error.get_headers()
-        if header.lower() != "content-type"
-    }
-    kind = "invalid_request_error" if status < 500 else "server_error"
-    return json_response(envelope(_message(error), type=kind), status, headers)
-
-
-def _message(error: HTTPException) -> str:
-    if isinstance(error, NotFound) and error.description == NotFound.description:
-        return f"Unknown request URL: {request.method} {request.path}."
-    if isinstance(error, MethodNotAllowed):
-        return f"Not allowed to {request.method} on {request.path}."
-    return error.description or error.name

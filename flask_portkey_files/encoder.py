@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from requests_toolbelt import MultipartEncoder
+from urllib3.fields import RequestField
 
-from .form import FileBody, FormField, UploadForm
-
-
-def _encoder_fields(form: UploadForm) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """Yield the form in requests-toolbelt's notation: fields first, the file behind them."""
-    for field in form.fields:
-        yield _encoder_field(field)
-    file = form.file
-    yield "file", (file.filename, file.body, file.content_type, dict(file.headers))
-    for field in form.trailing:
-        yield _encoder_field(field)
-
-
-def _encoder_field(field: FormField) -> tuple[str, tuple[Any, ...]]:
-    headers = {name.title(): value for name, value in field.headers}
-    return field.name, (None, field.value, headers.pop("Content-Type", None), headers)
+from .form import FileBody, FilePart, FormField, UploadForm
 
 
 class FormEncoder(MultipartEncoder):  # type: ignore[misc]
@@ -54,15 +40,16 @@ class FormEncoder(MultipartEncoder):  # type: ignore[misc]
 
     def _pieces(self) -> Iterator[bytes | FileBody]:
         """Yield the body: what frames the fields and the file as bytes, the file as itself."""
-        self.fields = _encoder_fields(self._form)
+        form = self._form
+        parts: Iterable[FormField | FilePart] = chain(form.fields, [form.file], form.trailing)
         frame: bytes = self._encoded_boundary
-        for field in self._iter_fields():
-            frame += field.render_headers().encode(self.encoding)
-            if isinstance(field.data, bytes):
-                frame += field.data
+        for part in parts:
+            frame += _headers(part).encode(self.encoding)
+            if isinstance(part, FormField):
+                frame += part.value
             else:
                 yield frame
-                yield field.data
+                yield part.body
                 frame = b""
             frame += b"\r\n" + self._encoded_boundary
         # The last boundary is the closing one.
@@ -89,3 +76,16 @@ class FormEncoder(MultipartEncoder):  # type: ignore[misc]
             self._rest = memoryview(block)
         piece, self._rest = self._rest[:size], self._rest[size:]
         return bytes(piece)
+
+
+def _headers(part: FormField | FilePart) -> str:
+    """Return the headers of *part*, with the blank line behind them."""
+    headers = {name.title(): value for name, value in part.headers}
+    if isinstance(part, FormField):
+        field = RequestField(part.name, b"", headers=headers)
+    else:
+        headers.setdefault("Content-Type", part.content_type)
+        field = RequestField("file", b"", part.filename, headers)
+    if "Content-Disposition" not in headers:
+        field.make_multipart(content_type=headers.get("Content-Type"))
+    return field.render_headers()

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-#: Headers of a part, as the client sent them, without ``Content-Disposition``.
+#: Headers of a part, as the client sent them. A ``Content-Disposition`` among them is sent on
+#: as it is, since there is more than one way to escape a file name; without one, it is made.
 PartHeaders = tuple[tuple[str, str], ...]
 
 

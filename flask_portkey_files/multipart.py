@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,7 +24,7 @@ from werkzeug.sansio.multipart import (
 
 from .errors import InvalidRequest, PayloadTooLarge, RequestBroken
 from .form import FileBody, FilePart, FormField, PartHeaders, UploadForm
-from .settings import Settings
+from .settings import KIB, Settings
 from .spool import SpooledFile
 
 #: A read begins with this many bytes and grows with what has come in: WSGI servers wait until
@@ -56,6 +58,10 @@ class RequestBody:
         self._content_length = content_length
         #: How many bytes have been read.
         self.received = 0
+        #: Whether there is nothing left to read, be it because the client broke off.
+        self.ended = False
+        #: The host application's own limit of a request's size, if it has one.
+        self.most: int | None = None
 
     def read(self, size: int) -> bytes:
         """Return up to *size* bytes, none at the end of a complete body.
@@ -65,26 +71,34 @@ class RequestBody:
         """
         try:
             data = self._stream.read(size)
-        except RequestEntityTooLarge:
-            raise PayloadTooLarge("The request is larger than this service accepts.") from None
         except Exception as error:
             # Deliberately wide: what a server raises here need not be an OSError, and an
             # OSError let through would be taken for the provider's fault.
+            self.ended = True
             raise RequestBroken(
                 f"The request body could not be read after {self.received} bytes; "
                 "send the upload again."
             ) from error
-        if (
-            not data
-            and self._content_length is not None
-            and self.received < self._content_length
-        ):
-            raise RequestBroken(
-                f"The request body ended after {self.received} of {self._content_length} "
-                "bytes; send the upload again."
-            )
+        if not data:
+            self.ended = True
+            announced = self._content_length
+            if announced is not None and self.received < announced:
+                raise RequestBroken(
+                    f"The request body ended after {self.received} of {announced} bytes; "
+                    "send the upload again."
+                )
         self.received += len(data)
+        if self.most is not None and self.received > self.most:
+            raise request_too_large()
         return data
+
+    def discard(self, *, most: int, seconds: float) -> None:
+        """Read on and keep nothing, until the end or one of the bounds is reached."""
+        deadline = time.monotonic() + seconds
+        self.most = None
+        with contextlib.suppress(RequestBroken):
+            while most > 0 and not self.ended and time.monotonic() < deadline:
+                most -= len(self.read(64 * KIB))
 
 
 @dataclass(frozen=True)
@@ -184,12 +198,8 @@ class FormReader:
         # The decoder leaves a missing name as None.
         if not isinstance(event.name, str):
             raise _malformed("a part's Content-Disposition names no field")
-        headers = tuple(
-            (name, value)
-            for name, value in event.headers
-            if name.lower() != "content-disposition"
-        )
-        self._count(sum(len(name) + len(value) for name, value in event.headers))
+        headers = tuple(event.headers)
+        self._count(sum(len(name) + len(value) for name, value in headers))
         if isinstance(event, File):
             return FileHead(event.name, event.filename, headers)
         value = bytearray()
@@ -240,6 +250,11 @@ class FormReader:
 
 def _malformed(what: str) -> InvalidRequest:
     return InvalidRequest(f"The multipart form is malformed: {what}.", code="malformed_form")
+
+
+def request_too_large() -> PayloadTooLarge:
+    """Return the error for a request above the host application's own limit."""
+    return PayloadTooLarge("The request is larger than this service accepts.")
 
 
 def file_too_large(settings: Settings) -> PayloadTooLarge:
@@ -357,11 +372,7 @@ def _check_file(head: FileHead, *, first: bool) -> None:
 
 
 def _file_part(head: FileHead, body: FileBody) -> FilePart:
-    content_type = "application/octet-stream"  # Azure refuses a file part without a type.
-    headers = []
-    for name, value in head.headers:
-        if name.lower() == "content-type":
-            content_type = value or content_type
-        else:
-            headers.append((name, value))
-    return FilePart(head.filename, content_type, tuple(headers), body)
+    types = [value for name, value in head.headers if name.lower() == "content-type" and value]
+    # Azure refuses a file part without a type.
+    content_type = types[0] if types else "application/octet-stream"
+    return FilePart(head.filename, content_type, head.headers, body)

@@ -10,12 +10,12 @@ from werkzeug.datastructures import Headers
 from .call import FilesCall
 from .errors import InvalidRoute
 from .headers import bearer
-from .providers import Provider
+from .providers import Provider, registry
 from .routing import Target
 
-#: What SDKs send in ``Authorization`` when they were given no key for it: portkey-ai sends
-#: the name of the variable it would have read one from.
-PLACEHOLDER_KEYS = frozenset({"OPENAI_API_KEY", "undefined", "null", "None"})
+#: What clients send in ``Authorization`` when they have no key for it: portkey-ai for Python
+#: the first, portkey-ai for Node the second, careless string formatting the others.
+PLACEHOLDER_KEYS = frozenset({"OPENAI_API_KEY", "DUMMY-KEY", "undefined", "null", "None"})
 
 
 class Resolver(Protocol):
@@ -38,11 +38,12 @@ class HeaderResolver:
     is a real one, else ``x-portkey-api-key``. What else a provider needs to know is in
     headers of its own, such as ``x-portkey-azure-resource-name``.
 
-    :param providers: the providers that may be picked, by name.
+    :param providers: providers that may be picked beside the built-in ones, as for
+        :func:`~flask_portkey_files.create_blueprint`.
     """
 
-    def __init__(self, providers: Mapping[str, Provider]) -> None:
-        self._providers = providers
+    def __init__(self, providers: Mapping[str, Provider | str] | None = None) -> None:
+        self._providers = registry(providers)
 
     def __call__(self, call: FilesCall, /) -> Target:
         """Return the target that the call's headers describe.

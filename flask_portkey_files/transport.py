@@ -144,12 +144,47 @@ class _Session(requests.Session):
 
 class _Adapter(HTTPAdapter):
     def __init__(self, settings: Settings) -> None:
-        self._block_size = settings.block_size
+        self._settings = settings
         super().__init__(pool_connections=settings.pool_size, pool_maxsize=settings.pool_size)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make urllib3 send bodies in larger blocks than its 16 KiB."""
-        super().init_poolmanager(*args, blocksize=self._block_size, **kwargs)
+        """Make urllib3 send in larger blocks than its 16 KiB, and with the read timeout."""
+        super().init_poolmanager(*args, blocksize=self._settings.block_size, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _pools(self._settings)
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        """Do the same where a proxy is used."""
+        manager = super().proxy_manager_for(
+            *args, blocksize=self._settings.block_size, **kwargs
+        )
+        manager.pool_classes_by_scheme = _pools(self._settings)
+        return manager
+
+
+def _pools(settings: Settings) -> dict[str, Any]:
+    """Return urllib3's connection pools with connections whose sends have the read timeout.
+
+    urllib3 leaves the connect timeout on a new connection until the request is sent: a provider
+    that pauses in the middle of an upload would be given up as if it could not be reached.
+    """
+
+    class HTTPConnection(urllib3.connection.HTTPConnection):
+        def connect(self) -> None:
+            super().connect()
+            self.sock.settimeout(settings.read_timeout)
+
+    class HTTPSConnection(urllib3.connection.HTTPSConnection):
+        def connect(self) -> None:
+            super().connect()
+            self.sock.settimeout(settings.read_timeout)
+
+    class HTTPPool(urllib3.HTTPConnectionPool):
+        ConnectionCls = HTTPConnection
+
+    class HTTPSPool(urllib3.HTTPSConnectionPool):
+        ConnectionCls = HTTPSConnection
+
+    return {"http": HTTPPool, "https": HTTPSPool}
 
 
 def _prepare(request: UpstreamRequest, encoder: FormEncoder | None) -> requests.PreparedRequest:

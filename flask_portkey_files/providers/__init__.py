@@ -1,11 +1,17 @@
-"""The dialects of the providers."""
+"""The dialects of the providers, and what it takes to write one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from .azure import AzureOpenAI
+from .base import Conversation as Conversation
 from .base import Provider as Provider
+from .base import Relayed as Relayed
+from .base import Reshaped as Reshaped
+from .base import UpstreamRequest as UpstreamRequest
+from .base import UpstreamResponse as UpstreamResponse
+from .base import file_segment as file_segment
 from .openai import OpenAI, OpenAICompatible
 
 

@@ -29,6 +29,8 @@ ORDER = [
     "resolver",
     "spool",
     "multipart",
+    "progress",
+    "response",
     "encoder",
     "transport",
     "relay",
@@ -39,10 +41,10 @@ ORDER = [
 #: Who else's packages may be imported where; the standard library may everywhere.
 OUTSIDE = {
     "blinker": {"signals"},
-    "flask": {"relay", "blueprint"},
+    "flask": {"progress", "response", "relay", "blueprint"},
     "requests": {"transport"},
     "requests_toolbelt": {"encoder"},
-    "urllib3": {"transport"},
+    "urllib3": {"encoder", "transport"},
 }
 IO = {"socket", "ssl", "http", "urllib.request", "subprocess", "asyncio"}
 

@@ -5,13 +5,12 @@ from werkzeug.datastructures import Headers
 
 from flask_portkey_files import FilesCall, HeaderResolver, Operation, Target
 from flask_portkey_files.errors import InvalidRoute
-from flask_portkey_files.providers import registry
 
 
 def resolve(**headers: str) -> Target:
     pairs = {name.replace("_", "-"): value for name, value in headers.items()}
     call = FilesCall(operation=Operation.LIST, headers=Headers(pairs))
-    return HeaderResolver(registry())(call)
+    return HeaderResolver()(call)
 
 
 @pytest.mark.parametrize(

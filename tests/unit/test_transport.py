@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ import urllib3
 from werkzeug.datastructures import Headers
 
 from flask_portkey_files.errors import UpstreamError, UpstreamTimeout
+from flask_portkey_files.form import FilePart, UploadForm
 from flask_portkey_files.providers.base import UpstreamRequest
-from flask_portkey_files.settings import KIB, Settings
+from flask_portkey_files.settings import KIB, MIB, Settings
+from flask_portkey_files.spool import SpooledFile
 from flask_portkey_files.transport import MAX_JSON, Transport
 
 from ..support.upstream import Connection, Upstream
@@ -299,3 +302,26 @@ def test_settings_reach_the_connections(tmp_path: Path) -> None:
     missing = str(tmp_path / "no-ca.pem")
     with pytest.raises(UpstreamError, match="could not be sent"):
         send("https://127.0.0.1:1/", Settings(ca_bundle=missing, block_size=KIB))
+
+
+def test_a_provider_may_pause_longer_than_it_may_take_to_connect() -> None:
+    """Sending has the read timeout, not the connect timeout that urllib3 leaves on."""
+    resume = threading.Event()
+
+    def script(connection: Connection) -> None:
+        connection.read_head()
+        # Returns when the gateway can't send any more, or after the connect timeout.
+        resume.wait(0.3)
+        assert connection.read_body()[1]
+        connection.answer()
+
+    part = FilePart("a", "text/plain", (), SpooledFile([bytes(32 * MIB)], Settings()))
+    with Upstream(script) as upstream:
+        request = UpstreamRequest(
+            method="POST", url=upstream.url, headers=Headers(), body=UploadForm((), part)
+        )
+        settings = Settings(connect_timeout=0.1, read_timeout=20)
+        response = Transport(settings).send(request, provider=PROVIDER)
+        assert response.json() == {}
+        response.close()
+    part.body.close()

@@ -1,0 +1,138 @@
+"""The client's response: its body and how that ends, its headers, its errors."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from typing import cast
+
+from flask import Response, request
+from werkzeug.datastructures import Headers
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+
+from .errors import BrokenTransfer, FilesError, UpstreamError, envelope
+from .multipart import RequestBody
+from .progress import Progress
+from .providers.base import UpstreamResponse
+from .settings import MIB
+
+logger = logging.getLogger("flask_portkey_files")
+
+#: Headers that no longer fit a body that was made anew.
+_BODY_HEADERS = ("Content-Encoding", "Content-Length", "Content-MD5", "Content-Digest", "ETag")
+
+
+class Lingering:
+    """A short answer to an upload that has not been read to its end.
+
+    A server that closes a connection on which bytes still come in resets it, and a client that
+    is still sending may then never see the answer. So the rest is read once the client has the
+    answer, and within bounds: most clients stop sending by themselves.
+    """
+
+    MOST = 64 * MIB
+    SECONDS = 5.0
+
+    def __init__(self, data: bytes, body: RequestBody) -> None:
+        self._data = data
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._data
+
+    def close(self) -> None:
+        """Read the rest of the body; the WSGI server has sent the answer by now."""
+        self._body.discard(most=self.MOST, seconds=self.SECONDS)
+
+
+class Stream:
+    """The body of a response: the provider's, as it arrives, broken off if that breaks off."""
+
+    def __init__(self, upstream: UpstreamResponse, progress: Progress) -> None:
+        self._upstream = upstream
+        self._blocks = upstream.blocks()
+        self._progress = progress
+        self._done = False
+        #: What has been read and not been handed out.
+        self.ahead = b""
+
+    def read_ahead(self, size: int) -> bool:
+        """Read until *size* bytes are there, and return whether that was all there is."""
+        blocks: list[bytes] = []
+        missing = size
+        for block in self._blocks:
+            blocks.append(block)
+            missing -= len(block)
+            if missing <= 0:
+                break
+        self.ahead = b"".join(blocks)
+        return missing > 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        block, self.ahead = self.ahead, b""
+        try:
+            block = block or next(self._blocks)
+        except StopIteration:
+            self._done = True
+            raise
+        except UpstreamError as error:
+            self._progress.error = BrokenTransfer.default_code
+            logger.warning("the answer was cut short: %s", error)
+            raise BrokenTransfer(error.message) from error
+        self._progress.bytes_out += len(block)
+        return block
+
+    def close(self) -> None:
+        """Let go of the provider; called by the WSGI server, however the response ended."""
+        self._upstream.close()
+        if not self._done and self._progress.error is None:
+            self._progress.error = "client_disconnected"
+        self._progress.finish()
+
+
+def make_response(
+    body: Iterable[bytes], status: int, headers: Headers | Mapping[str, str]
+) -> Response:
+    """Return a response with these headers and no others."""
+    response = Response(body, status)
+    # Flask gives every response a content type: one that has none keeps none.
+    del response.headers["Content-Type"]
+    response.headers.extend(headers)
+    return response
+
+
+def json_response(body: object, status: int, headers: Headers | Mapping[str, str]) -> Response:
+    """Return *body* as JSON, under *headers* as far as they can still be true of it."""
+    data = json.dumps(body, separators=(",", ":")).encode()
+    response = make_response([data], status, headers)
+    for name in _BODY_HEADERS:
+        response.headers.pop(name, None)
+    response.headers["Content-Type"] = "application/json"
+    return response
+
+
+def error_response(error: FilesError) -> Response:
+    """Return the client's response to an error of the gateway's own."""
+    return json_response(error.body(), error.status, error.headers)
+
+
+def http_error_response(error: HTTPException) -> Response:
+    """Return an HTTP error, such as a resolver's ``flask.abort(403)``, in OpenAI's envelope."""
+    if error.response is not None:
+        return cast(Response, error.response)
+    status = error.code or 500
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    headers = [(name, value) for name, value in error.get_headers() if name != "Content-Type"]
+    return json_response(envelope(_message(error), type=kind), status, Headers(headers))
+
+
+def _message(error: HTTPException) -> str:
+    if isinstance(error, NotFound) and error.description == NotFound.description:
+        return f"Unknown request URL: {request.method} {request.path}."
+    if isinstance(error, MethodNotAllowed):
+        return f"Not allowed to {request.method} on {request.path}."
+    return error.description or error.name
