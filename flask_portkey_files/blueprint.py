@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 from flask import Blueprint, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, default_exceptions
 
 from .call import FilesCall, Operation
 from .errors import FilesError
 from .providers import Provider, registry
-from .providers.base import invalid_file_id
-from .relay import Relay
+from .relay import Relay, close_streams
 from .resolver import HeaderResolver, Resolver
 from .response import error_response, http_error_response
 from .settings import Settings
 
-_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-# Escaped slashes, and dots that make a segment on their own: WSGI decodes both before routing.
-_ESCAPED = re.compile(r"%2f|%5c", re.IGNORECASE)
+ROUTES = (
+    ("POST", "/files", Operation.UPLOAD),
+    ("GET", "/files", Operation.LIST),
+    ("GET", "/files/<file_id>", Operation.RETRIEVE),
+    ("GET", "/files/<file_id>/content", Operation.CONTENT),
+    ("DELETE", "/files/<file_id>", Operation.DELETE),
+)
+
+# What a URL does not carry as it is (RFC 3986, 2), and a percent sign that escapes nothing.
+_UNESCAPED = re.compile(rb"[^!-~]|%(?![0-9A-Fa-f]{2})")
 
 
 def create_blueprint(
@@ -47,38 +55,27 @@ def create_blueprint(
     resolve = resolver if resolver is not None else HeaderResolver(known)
     bp = Blueprint(name, __name__)
 
-    def run(operation: Operation, file_id: str | None = None) -> Response:
+    def run(operation: Operation, *, file_id: str | None = None, **_: Any) -> Response:
         relays: dict[Blueprint, Relay] = current_app.extensions["portkey_files"]
-        return relays[bp].run(
-            FilesCall(
-                operation=operation,
-                method=request.method,
-                file_id=_checked(file_id),
-                query_string=request.query_string.decode("latin-1"),
-                headers=request.headers,
-            )
+        query = _UNESCAPED.sub(lambda m: b"%%%02X" % ord(m[0]), request.query_string)
+        call = FilesCall(
+            operation=operation,
+            method=request.method,
+            file_id=file_id,
+            query_string=query.decode("ascii"),
+            headers=request.headers,
         )
+        return relays[bp].run(call)
 
-    @bp.post("/files")
-    def upload() -> Response:
-        return run(Operation.UPLOAD)
-
-    @bp.get("/files")
-    def list_files() -> Response:
-        return run(Operation.LIST)
-
-    # Where slashes are merged, `/files//content` with its empty id asks for a file "content".
-    @bp.get("/files/<file_id>", merge_slashes=False)
-    def retrieve(file_id: str) -> Response:
-        return run(Operation.RETRIEVE, file_id)
-
-    @bp.get("/files/<file_id>/content", merge_slashes=False)
-    def content(file_id: str) -> Response:
-        return run(Operation.CONTENT, file_id)
-
-    @bp.delete("/files/<file_id>", merge_slashes=False)
-    def delete(file_id: str) -> Response:
-        return run(Operation.DELETE, file_id)
+    for method, rule, operation in ROUTES:
+        bp.add_url_rule(
+            rule,
+            operation.value,
+            partial(run, operation),
+            methods=[method],
+            # Merged, `/files//content` with its empty id would ask for a file "content".
+            merge_slashes="<file_id>" not in rule,
+        )
 
     @bp.record
     def set_up(state: BlueprintSetupState) -> None:
@@ -86,43 +83,31 @@ def create_blueprint(
         if bp not in relays:
             settings = Settings.from_mapping(state.app.config)
             relays[bp] = Relay(resolver=resolve, providers=known, settings=settings)
-        # Without a prefix of its own, the blueprint answers for no paths but its own.
-        everything = ["/<path:rest>"] if (state.url_prefix or "").strip("/") else []
-        for rule in ("/files", "/files/", "/files/<path:rest>", *everything):
-            # `/files` itself has routes for the other methods.
-            methods = ("PUT", "PATCH", "DELETE") if rule == "/files" else _METHODS
-            state.add_url_rule(rule, "fallback", fallback, methods=methods, merge_slashes=False)
+        state.app.before_request(_unrouted(state.url_prefix or ""))
 
+    bp.teardown_request(close_streams)
     bp.register_error_handler(FilesError, error_response)
     bp.register_error_handler(HTTPException, http_error_response)
+    # By code as well: Flask prefers a host's handler for a code to one for the base class.
+    for code in default_exceptions:
+        bp.register_error_handler(code, http_error_response)
     return bp
 
 
-def fallback(rest: str = "") -> Response:  # noqa: ARG001 - the rule's
-    """Answer what no route matches: 405 where another method would, else 404."""
-    adapter = current_app.create_url_adapter(request)
-    assert adapter is not None  # noqa: S101 - there is one for every request
-    allowed = []
-    for method in _METHODS:
-        try:
-            rule, _ = adapter.match(method=method, return_rule=True)
-        except HTTPException:
-            continue
-        if rule.endpoint != request.endpoint:
-            allowed.append(method)
-    if allowed:
-        raise MethodNotAllowed(allowed)
-    raise NotFound
+def _unrouted(prefix: str) -> Callable[[], Response | None]:
+    """Return a hook that answers in JSON what no route under *prefix* matches.
 
-
-def _checked(file_id: str | None) -> str | None:
-    """Return *file_id*, having looked at the path as the client wrote it, where there is one.
-
-    :raises InvalidRequest: the id contains an escaped slash. The server has unescaped it by
-        now, so what looks like an id followed by ``/content`` may have been a single segment.
+    A blueprint's error handlers are not asked then: there is no route that would say whose
+    request it is. Without a prefix of its own, a blueprint answers for ``/files`` alone.
     """
-    if file_id is not None:
-        raw = request.environ.get("RAW_URI") or request.environ.get("REQUEST_URI") or ""
-        if _ESCAPED.search(raw.partition("?")[0]):
-            raise invalid_file_id()
-    return file_id
+    parts = re.split(r"<[^>]*>", prefix.strip("/"))
+    base = "/" + "[^/]+".join(map(re.escape, parts)) if parts != [""] else "/files"
+    ours = re.compile(rf"{base}(/.*)?", re.DOTALL)
+
+    def answer() -> Response | None:
+        error = request.routing_exception
+        if isinstance(error, (NotFound, MethodNotAllowed)) and ours.fullmatch(request.path):
+            return http_error_response(error)
+        return None
+
+    return answer

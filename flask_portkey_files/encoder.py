@@ -84,7 +84,7 @@ def _headers(part: FormField | FilePart) -> str:
     if isinstance(part, FormField):
         field = RequestField(part.name, b"", headers=headers)
     else:
-        headers.setdefault("Content-Type", part.content_type)
+        headers["Content-Type"] = part.content_type
         field = RequestField("file", b"", part.filename, headers)
     if "Content-Disposition" not in headers:
         field.make_multipart(content_type=headers.get("Content-Type"))

@@ -58,6 +58,7 @@ class InvalidRequest(FilesError):
 
     status = 400
     type = "invalid_request_error"
+    default_code = "invalid_request"
 
 
 class InvalidRoute(InvalidRequest):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from werkzeug.datastructures import Headers
@@ -61,6 +62,9 @@ RESPONSE_STOP = HOP_BY_HOP | {
 }
 RESPONSE_STOP_PREFIXES = ("access-control-", "x-accel-", "x-portkey-")
 
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_DIGITS = re.compile(r"[0-9]+")
+
 
 def connection_names(values: Iterable[str]) -> set[str]:
     """Return the names, in lower case, that ``Connection`` headers declare hop-by-hop."""
@@ -82,14 +86,21 @@ def upstream_headers(headers: Headers) -> Headers:
 def downstream_headers(headers: Iterable[tuple[str, str]]) -> Headers:
     """Return what of a provider's *headers* comes down, repeated ones repeated."""
     pairs = list(headers)
+    names = {name.lower() for name, _ in pairs}
     stop = RESPONSE_STOP | connection_names(
         value for name, value in pairs if name.lower() == "connection"
     )
+    if "transfer-encoding" in names:
+        # The length is that of nothing then (RFC 9112, 6.3).
+        stop |= {"content-length"}
     return Headers(
         [
             (name, value)
             for name, value in pairs
-            if (low := name.lower()) not in stop and not low.startswith(RESPONSE_STOP_PREFIXES)
+            if (low := name.lower()) not in stop
+            and not low.startswith(RESPONSE_STOP_PREFIXES)
+            and _TOKEN.fullmatch(name)
+            and (low != "content-length" or _DIGITS.fullmatch(value))
         ]
     )
 

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from socket import socket
 from typing import Protocol
 
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -32,6 +33,7 @@ from .spool import SpooledFile
 FIRST_READ = 1024
 
 
+_NAME = re.compile(r"""[;\s"']name\s*[*=]""", re.IGNORECASE)
 _LINE_BREAK = re.compile(rb"[\r\n]")
 
 
@@ -92,13 +94,20 @@ class RequestBody:
             raise request_too_large()
         return data
 
-    def discard(self, *, most: int, seconds: float) -> None:
-        """Read on and keep nothing, until the end or one of the bounds is reached."""
+    def discard(self, connection: socket, *, most: int, seconds: float) -> None:
+        """Read on and keep nothing, until the end or one of the bounds is reached.
+
+        :param connection: the client's, to bound each read by what is left of *seconds*.
+        """
         deadline = time.monotonic() + seconds
+        timeout = connection.gettimeout()
         self.most = None
         with contextlib.suppress(RequestBroken):
-            while most > 0 and not self.ended and time.monotonic() < deadline:
+            while most > 0 and not self.ended and (left := deadline - time.monotonic()) > 0:
+                connection.settimeout(left)
                 most -= len(self.read(64 * KIB))
+        with contextlib.suppress(OSError):  # It may be closed by now.
+            connection.settimeout(timeout)
 
 
 @dataclass(frozen=True)
@@ -200,6 +209,17 @@ class FormReader:
             raise _malformed("a part's Content-Disposition names no field")
         headers = tuple(event.headers)
         self._count(sum(len(name) + len(value) for name, value in headers))
+        dispositions = event.headers.getlist("Content-Disposition")
+        if len(dispositions) > 1:
+            raise _malformed("a part has more than one Content-Disposition")
+        names = _NAME.findall(dispositions[0])
+        if len(names) != 1 or names[0].endswith("*"):
+            # Whoever reads it next might find another name than was found here.
+            headers = tuple(
+                (name, value)
+                for name, value in headers
+                if name.lower() != "content-disposition"
+            )
         if isinstance(event, File):
             return FileHead(event.name, event.filename, headers)
         value = bytearray()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
+from socket import socket
 
-from flask import Response, current_app, request
+from flask import Response, current_app, g, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wsgi import get_input_stream
 
@@ -15,14 +17,20 @@ from .headers import downstream_headers
 from .multipart import FormReader, RequestBody, file_too_large, read_form, request_too_large
 from .progress import Progress
 from .providers import Provider
-from .providers.base import Answer, Conversation, Reshaped, UpstreamResponse
+from .providers.base import (
+    Answer,
+    Conversation,
+    Reshaped,
+    UpstreamResponse,
+    invalid_file_id,
+)
 from .resolver import Resolver, invalid_provider
 from .response import (
-    Lingering,
     Stream,
     error_response,
     http_error_response,
     json_response,
+    linger,
     make_response,
 )
 from .routing import Target
@@ -35,6 +43,11 @@ logger = logging.getLogger("flask_portkey_files")
 #: An answer up to this size is read whole before the client gets its status, so that one that
 #: is cut short is a clean 502.
 WHOLE_ANSWER = 256 * KIB
+
+#: Where a request keeps the streams that it has begun.
+OPEN_STREAMS = "_portkey_files_streams"
+
+_ESCAPED = re.compile(r"%2f|%5c", re.IGNORECASE)
 
 
 class Relay:
@@ -59,8 +72,8 @@ class Relay:
         progress = Progress(app, call)
         if call.operation is Operation.UPLOAD:
             progress.body = _request_body()
-        call_started.send(app, call=call)
         try:
+            call_started.send(app, call=call)
             response = self._answer(call, progress)
         except FilesError as error:
             response = error_response(error)
@@ -71,19 +84,23 @@ class Relay:
         except HTTPException as error:  # From the resolver, most likely flask.abort().
             response = http_error_response(error)
         except Exception:
+            progress.error = "internal_error"
             progress.finish()
             raise
         progress.status = response.status_code
         if not response.direct_passthrough:
-            data = response.get_data() if call.method != "HEAD" else b""
-            progress.bytes_out = len(data)
+            progress.bytes_out = len(response.get_data()) if call.method != "HEAD" else 0
             response.call_on_close(progress.finish)
-            if progress.body is not None and not progress.body.ended and not _is_read():
-                response.content_length = len(data)
-                response.response = Lingering(data, progress.body)
+            connection = _connection()
+            if connection and progress.body and not progress.body.ended and not _is_read():
+                linger(response, progress.body, connection)
         return response
 
     def _answer(self, call: FilesCall, progress: Progress) -> Response:
+        if call.file_id is not None and _ESCAPED.search(_raw_path()):
+            # The server has unescaped it by now: what looks like an id followed by `/content`
+            # may have been a single segment.
+            raise invalid_file_id()
         target = self._resolver(call)
         if not isinstance(target, Target):
             raise TypeError(
@@ -158,6 +175,7 @@ class Relay:
         stream = Stream(upstream, progress)
         try:
             if isinstance(answer, Reshaped):
+                stream.read_ahead(1)  # A connection is kept only if the answer was read.
                 upstream.close()
                 return json_response(answer.body, answer.status, headers)
             if 300 <= upstream.status < 400 and upstream.status != 304:
@@ -182,6 +200,7 @@ class Relay:
             response = make_response(stream, upstream.status, headers)
             # Without this, a hook of the host's that looks at the data would hold all of it.
             response.direct_passthrough = True
+            g.setdefault(OPEN_STREAMS, []).append(stream)
             return response
         upstream.close()
         if call.method == "HEAD":
@@ -197,6 +216,30 @@ def _request_body() -> RequestBody:
     resolver, which may change that limit for this request, has run.
     """
     return RequestBody(get_input_stream(request.environ), content_length=request.content_length)
+
+
+def _raw_path() -> str:
+    """Return the path as the client wrote it, empty where the WSGI server does not say."""
+    environ = request.environ
+    raw: str = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
+    return raw.partition("?")[0]
+
+
+def _connection() -> socket | None:
+    """Return the client's connection, where the WSGI server hands it out."""
+    environ = request.environ
+    return environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
+
+
+def close_streams(error: BaseException | None = None) -> None:
+    """Close what a failed request leaves open: its response will not be sent.
+
+    Registered as the blueprint's ``teardown_request`` function.
+    """
+    streams: list[Stream] = g.pop(OPEN_STREAMS, [])
+    if error is not None:
+        for stream in streams:
+            stream.close()
 
 
 def _is_read() -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
+from socket import socket
 from typing import cast
 
 from flask import Response, request
@@ -20,10 +21,26 @@ from .settings import MIB
 logger = logging.getLogger("flask_portkey_files")
 
 #: Headers that no longer fit a body that was made anew.
-_BODY_HEADERS = ("Content-Encoding", "Content-Length", "Content-MD5", "Content-Digest", "ETag")
+_BODY_HEADERS = (
+    "Content-Digest",
+    "Content-Encoding",
+    "Content-Length",
+    "Content-Location",
+    "Content-MD5",
+    "ETag",
+    "Location",
+    "Operation-Location",
+)
 
 
-class Lingering:
+def linger(response: Response, body: RequestBody, connection: socket) -> None:
+    """Make *response* read what is left of the request's body once it has been sent."""
+    data = response.get_data()
+    response.content_length = len(data)
+    response.response = _Lingering(data, body, connection)
+
+
+class _Lingering:
     """A short answer to an upload that has not been read to its end.
 
     A server that closes a connection on which bytes still come in resets it, and a client that
@@ -34,16 +51,17 @@ class Lingering:
     MOST = 64 * MIB
     SECONDS = 5.0
 
-    def __init__(self, data: bytes, body: RequestBody) -> None:
+    def __init__(self, data: bytes, body: RequestBody, connection: socket) -> None:
         self._data = data
         self._body = body
+        self._connection = connection
 
     def __iter__(self) -> Iterator[bytes]:
         yield self._data
 
     def close(self) -> None:
         """Read the rest of the body; the WSGI server has sent the answer by now."""
-        self._body.discard(most=self.MOST, seconds=self.SECONDS)
+        self._body.discard(self._connection, most=self.MOST, seconds=self.SECONDS)
 
 
 class Stream:

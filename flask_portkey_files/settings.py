@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -112,7 +113,7 @@ class Settings:
 def _convert(name: str, value: Any, f: dataclasses.Field[Any]) -> Any:
     """Return *value* in the type of the setting *f*, or say what is wrong with it."""
     if str(f.type).startswith("str"):
-        return str(value) if value else None
+        return _checked_text(name, str(value)) if value else None
     kind = int if f.type == "int" else float
     what = "a whole number" if kind is int else "a number"
     try:
@@ -122,6 +123,17 @@ def _convert(name: str, value: Any, f: dataclasses.Field[Any]) -> Any:
     except (TypeError, ValueError):
         raise ValueError(f"{name} must be {what}, not {value!r}") from None
     least = f.metadata["least"]
-    if not (math.isfinite(number) and number >= least):
+    if not least <= number < math.inf:
         raise ValueError(f"{name} must be {what} of at least {least}, not {value!r}")
     return number
+
+
+def _checked_text(name: str, value: str) -> str:
+    """Return *value*, or say what is wrong with it now rather than at the first call."""
+    if name == f"{PREFIX}SPOOL_DIR" and not os.path.isdir(value):
+        raise ValueError(f"{name} must be a folder that exists, not {value!r}")
+    if name == f"{PREFIX}CA_BUNDLE" and not os.path.exists(value):
+        raise ValueError(f"{name} must be a file that exists, not {value!r}")
+    if name == f"{PREFIX}PROXY" and not value.startswith(("http://", "https://")):
+        raise ValueError(f"{name} must be an http or https address")
+    return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.cookiejar
 import json
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ from .settings import MIB, Settings
 
 #: The longest answer that is read whole, to be reshaped.
 MAX_JSON = 16 * MIB
+
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]+[ \t]*")
 
 _TIMEOUTS = (TimeoutError, requests.Timeout, urllib3.exceptions.ReadTimeoutError)
 
@@ -51,7 +54,11 @@ class Response:
         self._provider = provider
         self._block_size = block_size
         self.status = raw.status
-        self.headers = Headers(list(raw.headers.items()))
+        # Older releases of urllib3 leave a folded header's line break in, and http.client lets
+        # other control characters through; WSGI servers refuse to send either.
+        self.headers = Headers(
+            [(name, _CONTROLS.sub(" ", value)) for name, value in raw.headers.items()]
+        )
 
     def blocks(self) -> Iterator[bytes]:
         """Yield the body as it arrives, undecoded.
@@ -106,6 +113,12 @@ class Transport:
                 allow_redirects=False,
                 timeout=(self._settings.connect_timeout, self._settings.read_timeout),
             )
+        if response.status_code < 200:
+            # http.client takes what is not 100 for final; the real answer is still to come.
+            response.close()
+            raise UpstreamError(
+                f"The provider {provider} answered {response.status_code}, which is no answer."
+            )
         if response.ok and encoder is not None and encoder.started and not encoder.finished:
             response.close()
             raise UpstreamError(
@@ -145,7 +158,11 @@ class _Session(requests.Session):
 class _Adapter(HTTPAdapter):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        super().__init__(pool_connections=settings.pool_size, pool_maxsize=settings.pool_size)
+        super().__init__(
+            pool_connections=settings.pool_size,
+            pool_maxsize=settings.pool_size,
+            max_retries=_StaleConnection(),
+        )
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make urllib3 send in larger blocks than its 16 KiB, and with the read timeout."""
@@ -164,27 +181,54 @@ class _Adapter(HTTPAdapter):
 def _pools(settings: Settings) -> dict[str, Any]:
     """Return urllib3's connection pools with connections whose sends have the read timeout.
 
-    urllib3 leaves the connect timeout on a new connection until the request is sent: a provider
-    that pauses in the middle of an upload would be given up as if it could not be reached.
+    urllib3 leaves the connect timeout on until the request is sent: a provider that pauses in
+    the middle of an upload would be given up as if it could not be reached.
     """
 
-    class HTTPConnection(urllib3.connection.HTTPConnection):
-        def connect(self) -> None:
-            super().connect()
-            self.sock.settimeout(settings.read_timeout)
+    class Patient:
+        sock: socket.socket
 
-    class HTTPSConnection(urllib3.connection.HTTPSConnection):
-        def connect(self) -> None:
-            super().connect()
+        def endheaders(self, *args: Any, **kwargs: Any) -> None:
+            super().endheaders(*args, **kwargs)  # type: ignore[misc]
             self.sock.settimeout(settings.read_timeout)
 
     class HTTPPool(urllib3.HTTPConnectionPool):
-        ConnectionCls = HTTPConnection
+        class ConnectionCls(Patient, urllib3.connection.HTTPConnection):
+            """A connection over TCP."""
 
     class HTTPSPool(urllib3.HTTPSConnectionPool):
-        ConnectionCls = HTTPSConnection
+        class ConnectionCls(Patient, urllib3.connection.HTTPSConnection):
+            """A connection over TLS."""
 
     return {"http": HTTPPool, "https": HTTPSPool}
+
+
+class _StaleConnection(urllib3.Retry):
+    """Sends a request without a body once more if its connection was closed on it.
+
+    A provider may close an idle connection just when it is used again. What was sent then was
+    not read, and a GET can be repeated in any case.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**ONCE_MORE, **options})
+
+    def _is_read_error(self, err: Exception) -> bool:
+        # Not a timeout: the provider has the request.
+        return isinstance(err, urllib3.exceptions.ProtocolError)
+
+
+ONCE_MORE: dict[str, Any] = {
+    "total": None,
+    "connect": 0,
+    "read": 1,
+    "redirect": 0,
+    "status": 0,
+    "other": 0,
+    "allowed_methods": frozenset({"GET", "HEAD"}),
+    "raise_on_redirect": False,
+    "raise_on_status": False,
+}
 
 
 def _prepare(request: UpstreamRequest, encoder: FormEncoder | None) -> requests.PreparedRequest:

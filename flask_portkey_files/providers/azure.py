@@ -13,8 +13,9 @@ from urllib.parse import parse_qsl, quote, unquote_plus
 from werkzeug.datastructures import Headers
 
 from ..call import FilesCall
-from ..errors import InvalidRoute
+from ..errors import InvalidRoute, UpstreamError
 from ..form import UploadForm
+from ..headers import bearer
 from ..routing import Target
 from .base import (
     Answer,
@@ -37,13 +38,15 @@ STATUSES = {
     "succeeded": "processed",
     "canceled": "error",
     "failed": "error",
+    "deleting": "error",
+    "deleted": "error",
 }
 
 #: The api-versions that are no dates: they have a path of their own and OpenAI's paging.
 UNDATED = frozenset({"v1", "preview"})
 
 _API_VERSION = "api-version"
-_RESOURCE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,62}[A-Za-z0-9])?")
+_RESOURCE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 
 class AzureOpenAI(OpenAICompatible):
@@ -75,11 +78,15 @@ class AzureOpenAI(OpenAICompatible):
         if _failed(response) or call.method == "HEAD":
             return Relayed(response)
         body = response.json()
-        if isinstance(body, dict) and isinstance(body.get("data"), list):
-            body["data"] = [_reshape(item) for item in body["data"]]
-            if _version(call, target) not in UNDATED:
-                body = page(body["data"], call)
-        return Reshaped(response, body)
+        files = body.get("data") if isinstance(body, dict) else None
+        if not isinstance(files, list) or not all(isinstance(file, dict) for file in files):
+            raise UpstreamError(
+                f"The provider {target.provider} answered with a list of files that is none."
+            )
+        files = [_reshape(file) for file in files]
+        if _version(call, target) in UNDATED:
+            return Reshaped(response, {**body, "data": files})
+        return Reshaped(response, page(files, call))
 
     def retrieve(self, call: FilesCall, target: Target) -> Conversation:
         """Get the file object; Azure's status becomes OpenAI's."""
@@ -91,7 +98,8 @@ class AzureOpenAI(OpenAICompatible):
         """Delete the file; an empty answer becomes OpenAI's."""
         path = f"/files/{file_segment(call)}"
         response = yield self.request(call, target, "DELETE", path)
-        if response.status == 204:
+        empty = response.status == 204 or response.headers.get("Content-Length") == "0"
+        if empty and not _failed(response):
             deleted = {"id": call.file_id, "object": "file", "deleted": True}
             return Reshaped(response, deleted)
         return Relayed(response)
@@ -148,7 +156,7 @@ class AzureOpenAI(OpenAICompatible):
     def credentials(self, target: Target) -> Headers:
         """Return the Entra token if the target has one, else the key in Azure's own header."""
         if token := target.options.get("azure_ad_token"):
-            return Headers([("Authorization", f"Bearer {token.removeprefix('Bearer ')}")])
+            return Headers([("Authorization", f"Bearer {bearer(token) or token}")])
         if not target.api_key:
             raise missing_key(target)
         return Headers([("api-key", target.api_key)])

@@ -14,7 +14,7 @@ PAGING = frozenset({"after", "limit", "order"})
 MAX_LIMIT = 10_000
 
 
-def page(files: list[Any], call: FilesCall) -> dict[str, Any]:
+def page(files: list[dict[str, Any]], call: FilesCall) -> dict[str, Any]:
     """Return the page of *files* that the call's ``limit``, ``order`` and ``after`` ask for.
 
     The defaults are OpenAI's: the newest first, 10,000 of them.
@@ -31,7 +31,7 @@ def page(files: list[Any], call: FilesCall) -> dict[str, Any]:
         raise InvalidRequest(
             f"`limit` must be a whole number from 1 to {MAX_LIMIT}.", param="limit"
         )
-    files = sorted(files, key=lambda file: file.get("created_at") or 0, reverse=order == "desc")
+    files = sorted(files, key=_created_at, reverse=order == "desc")
     start = 0
     if after := query.get("after"):
         ids = [file.get("id") for file in files]
@@ -50,3 +50,8 @@ def page(files: list[Any], call: FilesCall) -> dict[str, Any]:
         "last_id": data[-1].get("id") if data else None,
         "has_more": end < len(files),
     }
+
+
+def _created_at(file: dict[str, Any]) -> float:
+    created_at = file.get("created_at")
+    return created_at if isinstance(created_at, (int, float)) else 0

@@ -16,7 +16,7 @@ class Connection:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self._buffer = b""
+        self._buffer = bytearray()
         #: The head of the last request, without its blank line.
         self.head = b""
 
@@ -25,7 +25,8 @@ class Connection:
         while b"\r\n\r\n" not in self._buffer:
             if not self._fill():
                 return b""
-        self.head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
+        self.head = self._take(self._buffer.index(b"\r\n\r\n"))
+        self._take(4)
         return self.head
 
     def header(self, name: str) -> str | None:
@@ -49,8 +50,7 @@ class Connection:
         """Return what of the body has arrived, at least one byte; empty at the end."""
         if not self._buffer and not self._fill():
             return b""
-        data, self._buffer = self._buffer, b""
-        return data
+        return self._take(len(self._buffer))
 
     def read_body(self) -> tuple[bytes, bool]:
         """Return the request's body, dechunked, and whether it was complete."""
@@ -83,16 +83,20 @@ class Connection:
     def _exactly(self, size: int) -> bytes:
         while len(self._buffer) < size and self._fill():
             pass
-        data = self._buffer[:size]
-        self._buffer = self._buffer[size:]
-        return data
+        return self._take(size)
 
     def _line(self) -> bytes | None:
         while b"\r\n" not in self._buffer:
             if not self._fill():
                 return None
-        line, _, self._buffer = self._buffer.partition(b"\r\n")
+        line = self._take(self._buffer.index(b"\r\n"))
+        self._take(2)
         return line
+
+    def _take(self, size: int) -> bytes:
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return data
 
     def send(self, data: bytes) -> None:
         """Send *data*."""

@@ -12,7 +12,14 @@ from flask import Blueprint, Flask
 from flask.testing import FlaskClient
 from werkzeug.exceptions import HTTPException
 
-from flask_portkey_files import FilesCall, OpenAICompatible, Operation, Target, create_blueprint
+from flask_portkey_files import (
+    FilesCall,
+    OpenAICompatible,
+    Operation,
+    Target,
+    call_finished,
+    create_blueprint,
+)
 
 from .conftest import MakeClient
 from .forms import CONTENT_TYPE, END, field, file, parse
@@ -76,6 +83,17 @@ class TestRelay:
         assert response.json == {"object": "list", "data": []}
         assert requests_mock.last_request is not None
         assert requests_mock.last_request.query == query
+
+    def test_a_query_that_is_no_proper_one_arrives_as_it_was_meant(
+        self, client: FlaskClient, requests_mock: requests_mock.Mocker
+    ) -> None:
+        requests_mock.get(URL, json={})
+        query = "after=\u00e9".encode() + b"&a=100%&b=%20&c=a b"
+        client.get("/v1/files", environ_overrides={"QUERY_STRING": query.decode("latin-1")})
+        assert requests_mock.last_request is not None
+        assert requests_mock.last_request.url.partition("?")[2] == (
+            "after=%C3%A9&a=100%25&b=%20&c=a%20b"
+        )
 
     @pytest.mark.parametrize("status", [400, 401, 404, 409, 429, 500, 503])
     def test_a_providers_error_passes(
@@ -341,11 +359,13 @@ class TestPaths:
             ("GET", "/v1/files//content", 404, None),
             ("GET", "/v1/files/a/b", 404, None),
             ("GET", "/v1/files/a/content/", 404, None),
-            ("PUT", "/v1/files", 405, "GET, POST"),
-            ("DELETE", "/v1/files", 405, "GET, POST"),
-            ("POST", "/v1/files/a", 405, "GET, DELETE"),
-            ("DELETE", "/v1/files/a/content", 405, "GET"),
-            ("PATCH", "/v1/files/a/content", 405, "GET"),
+            ("PUT", "/v1/files", 405, "GET, HEAD, OPTIONS, POST"),
+            ("DELETE", "/v1/files", 405, "GET, HEAD, OPTIONS, POST"),
+            ("POST", "/v1/files/a", 405, "DELETE, GET, HEAD, OPTIONS"),
+            ("DELETE", "/v1/files/a/content", 405, "GET, HEAD, OPTIONS"),
+            ("PROPFIND", "/v1/files/a", 405, "DELETE, GET, HEAD, OPTIONS"),
+            ("GET", "/v1", 404, None),
+            ("PATCH", "/v1/files/a/content", 405, "GET, HEAD, OPTIONS"),
         ],
     )
     def test_what_is_not_there_is_said_in_json(
@@ -356,7 +376,7 @@ class TestPaths:
         assert response.json is not None
         assert response.json["error"]["type"] == "invalid_request_error"
         assert path in response.json["error"]["message"]
-        assert response.headers.get("Allow") == allow
+        assert ", ".join(sorted(response.allow)) == (allow or "")
 
     @pytest.mark.parametrize(
         "path",
@@ -394,15 +414,35 @@ class TestHost:
             return "chat"
 
         @app.errorhandler(HTTPException)
+        @app.errorhandler(404)
+        @app.errorhandler(400)
         def own(error: HTTPException) -> tuple[str, int]:
             return "own", error.code or 500
 
         client = app.test_client()
         assert client.post("/v1/chat").data == b"chat"
         wrong = client.get("/v1/chat")
-        assert (wrong.status_code, wrong.headers["Allow"]) == (405, "POST")
+        assert (wrong.status_code, set(wrong.allow)) == (405, {"POST", "OPTIONS"})
+        assert set(client.options("/v1/chat").allow) == {"POST", "OPTIONS"}
         assert client.get("/elsewhere").data == b"own"
-        assert client.get("/v1/files").status_code == 400
+        for path, status in (("/v1/files", 400), ("/v1/files/a/b", 404), ("/v1/nothing", 404)):
+            response = client.get(path)
+            assert (response.status_code, response.is_json) == (status, True)
+
+    def test_a_prefix_may_name_the_tenant(self, requests_mock: requests_mock.Mocker) -> None:
+        requests_mock.get(f"{URL}/f", json={})
+        app = Flask("host")
+        seen = []
+
+        def resolve(call: FilesCall) -> Target:
+            seen.append((flask.request.view_args or {})["tenant"])
+            return Target("openai", api_key="k")
+
+        app.register_blueprint(create_blueprint(resolve), url_prefix="/<tenant>/v1")
+        assert app.test_client().get("/acme/v1/files/f").status_code == 200
+        assert seen == ["acme"]
+        assert app.test_client().get("/acme/v1/nothing").is_json
+        assert not app.test_client().get("/acme/other").is_json
 
     def test_without_a_prefix_it_answers_for_its_own_paths_only(self) -> None:
         app = Flask("host")
@@ -451,6 +491,28 @@ class TestHost:
             .status_code
             == 413
         )
+
+    def test_a_hook_that_fails_leaves_nothing_open(
+        self, make_client: MakeClient, requests_mock: requests_mock.Mocker
+    ) -> None:
+        requests_mock.get(f"{URL}/f/content", content=bytes(300_000))
+        client = make_client(lambda call: Target("openai", api_key="k"))
+        outcomes: list[Any] = []
+
+        @client.application.after_request
+        def hook(response: flask.Response) -> flask.Response:
+            response.get_data()
+            return response
+
+        def finished(sender: Any, call: FilesCall, outcome: Any) -> None:
+            outcomes.append(outcome)
+
+        with (
+            call_finished.connected_to(finished),
+            pytest.raises(RuntimeError, match="passthrough"),
+        ):
+            client.get("/v1/files/f/content")
+        assert [outcome.error for outcome in outcomes] == ["client_disconnected"]
 
     def test_a_bad_setting_is_said_when_the_blueprint_is_registered(
         self, make_client: MakeClient

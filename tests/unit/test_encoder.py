@@ -112,6 +112,29 @@ def test_a_file_name_goes_out_as_it_was_written(filename: str) -> None:
     assert b"\r\nContent-Disposition: " + disposition + b"\r\n" in data
 
 
+@pytest.mark.parametrize(
+    ("disposition", "made"),
+    [
+        ('form-data; name="purpose"; name="note"', 'form-data; name="note"'),
+        ("form-data; name*=utf-8''note", 'form-data; name="note"'),
+        ('form-data; name*0="no"; name*1="te"', 'form-data; name="note"'),
+    ],
+)
+def test_a_name_that_could_be_read_otherwise_is_written_anew(
+    disposition: str, made: str
+) -> None:
+    body = f"--b0undary\r\nContent-Disposition: {disposition}\r\n\r\nx\r\n".encode()
+    form = form_of(field("purpose", "batch") + body + file(b"x") + END, live=True)
+    data = FormEncoder(form).read()
+    assert f"\r\nContent-Disposition: {made}\r\n".encode() in data
+    assert disposition.encode() not in data
+
+
+def test_an_empty_type_is_no_type() -> None:
+    form = form_of(field("purpose", "b") + file(b"x", "a", "Content-Type:") + END, live=True)
+    assert b"Content-Type: application/octet-stream\r\n" in FormEncoder(form).read()
+
+
 def test_a_form_of_ones_own() -> None:
     """A provider may make a form: its names are escaped, and no line break is let through."""
     spool = SpooledFile([b"x"], Settings())

@@ -86,6 +86,16 @@ def test_what_comes_down() -> None:
     ]
 
 
+def test_a_length_beside_a_transfer_encoding_is_none() -> None:
+    sent = [("Content-Length", "3"), ("Transfer-Encoding", "chunked"), ("A", "1")]
+    assert list(downstream_headers(sent)) == [("A", "1")]
+
+
+@pytest.mark.parametrize("length", ["abc", "5, 5", "-5", "", "+5"])
+def test_what_a_server_would_refuse_to_send(length: str) -> None:
+    assert list(downstream_headers([("Content-Length", length), ("B d", "1")])) == []
+
+
 @pytest.mark.parametrize(
     ("value", "token"),
     [

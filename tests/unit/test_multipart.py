@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import socket
 from collections.abc import Iterable
 
 import pytest
@@ -75,19 +76,30 @@ class TestRequestBody:
             body.read(1)
 
     def test_discarding_the_rest(self) -> None:
+        here, there = socket.socketpair()
         stream = io.BytesIO(bytes(300_000))
         body = RequestBody(stream, content_length=300_000)
         body.read(10)
-        body.discard(most=100_000, seconds=60)
+        body.discard(here, most=100_000, seconds=60)
         assert 100_000 <= stream.tell() < 300_000
         ended = []
         for seconds in (0, 60):
-            body.discard(most=1_000_000, seconds=seconds)
+            body.discard(here, most=1_000_000, seconds=seconds)
             ended.append(body.ended)
         assert ended == [False, True]
         broken = RequestBody(io.BytesIO(b"abc"), content_length=10)
-        broken.discard(most=1_000_000, seconds=60)
+        broken.discard(here, most=1_000_000, seconds=60)
         assert broken.ended
+        there.close()
+        here.close()
+
+    def test_discarding_what_never_comes(self) -> None:
+        here, there = socket.socketpair()
+        with here, there, here.makefile("rb") as stream:
+            body = RequestBody(stream, content_length=10)
+            body.discard(here, most=1_000_000, seconds=0.01)
+            assert body.ended
+            assert here.gettimeout() is None
 
     def test_reads_grow_with_what_has_come(self) -> None:
         class Stream(io.BytesIO):
@@ -230,6 +242,12 @@ class TestReadForm:
             (field("purpose", "batch") + file(b"x"), None, "malformed_form"),
             (
                 b"--b0undary\r\nContent-Type: text/plain\r\n\r\nx\r\n" + END,
+                None,
+                "malformed_form",
+            ),
+            (
+                b"--b0undary\r\nContent-Disposition: form-data; name=a\r\n"
+                b"Content-Disposition: form-data; name=file\r\n\r\nx\r\n" + END,
                 None,
                 "malformed_form",
             ),

@@ -23,6 +23,7 @@ from flask_portkey_files.errors import (
     InvalidRoute,
     MissingCredential,
     UnsupportedOperation,
+    UpstreamError,
 )
 from flask_portkey_files.form import FilePart
 from flask_portkey_files.providers import registry
@@ -263,7 +264,7 @@ class TestAzure:
         assert request.headers["api-key"] == "key"
         assert "Authorization" not in request.headers
 
-    @pytest.mark.parametrize("token", ["ey.J", "Bearer ey.J"])
+    @pytest.mark.parametrize("token", ["ey.J", "Bearer ey.J", "bearer ey.J"])
     def test_a_token_goes_instead_of_the_key(self, token: str) -> None:
         _, request = start(AzureOpenAI(), call(Operation.LIST), azure(azure_ad_token=token))
         assert request.headers["Authorization"] == "Bearer ey.J"
@@ -275,7 +276,7 @@ class TestAzure:
             AzureOpenAI().check(call(Operation.UPLOAD), target)
 
     @pytest.mark.parametrize(
-        "name", ["", "a.b", "evil.com/", "evil.com#", "-a", "a" * 65, "a@b"]
+        "name", ["", "a.b", "evil.com/", "evil.com#", "-a", "a" * 64, "a@b"]
     )
     def test_a_resource_name_is_no_way_to_another_host(self, name: str) -> None:
         target = Target("azure-openai", api_key="k", options={"azure_resource_name": name})
@@ -335,8 +336,11 @@ class TestAzure:
         assert request.headers["Accept-Encoding"] == "gzip"
         assert answer == Relayed(response)
 
-    def test_deleted_without_a_word(self) -> None:
-        response = Response(204)
+    @pytest.mark.parametrize(("status", "length"), [(204, None), (200, "0"), (202, "0")])
+    def test_deleted_without_a_word(self, status: int, length: str | None) -> None:
+        response = Response(status)
+        if length:
+            response.headers.set("Content-Length", length)
         request, answer = ask(AzureOpenAI(), call(Operation.DELETE), DATED, response)
         assert request.method == "DELETE"
         assert answer == Reshaped(
@@ -421,8 +425,17 @@ class TestAzureList:
             self.list(query)
         assert (raised.value.status, raised.value.param) == (400, param)
 
-    @pytest.mark.parametrize("body", [[], {"data": 1}, {}, None])
-    def test_something_else_passes(self, body: Any) -> None:
-        _, answer = ask(AzureOpenAI(), call(Operation.LIST), DATED, Response(200, body))
+    @pytest.mark.parametrize("body", [[], {"data": 1}, {"data": [1]}, {}, None])
+    def test_no_list_at_all(self, body: Any) -> None:
+        conversation, _ = start(AzureOpenAI(), call(Operation.LIST), DATED)
+        with pytest.raises(UpstreamError) as raised:
+            conversation.send(Response(200, body))
+        assert raised.value.status == 502
+
+    def test_odd_dates_are_no_hindrance(self) -> None:
+        files = [{"id": "a", "created_at": "x"}, {"id": "b", "created_at": 1}]
+        _, answer = ask(
+            AzureOpenAI(), call(Operation.LIST, None), DATED, Response(200, {"data": files})
+        )
         assert isinstance(answer, Reshaped)
-        assert answer.body == body
+        assert [file["id"] for file in answer.body["data"]] == ["b", "a"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,18 +12,18 @@ def test_defaults() -> None:
     assert Settings.from_mapping({"DEBUG": True}) == Settings()
 
 
-def test_values_may_be_strings_as_in_the_environment() -> None:
+def test_values_may_be_strings_as_in_the_environment(tmp_path: Path) -> None:
     settings = Settings.from_mapping(
         {
             "PORTKEY_FILES_MAX_BYTES": "1000",
             "PORTKEY_FILES_READ_TIMEOUT": "0.5",
             "PORTKEY_FILES_CONNECT_TIMEOUT": 3,
-            "PORTKEY_FILES_SPOOL_DIR": "/var/spool/files",
+            "PORTKEY_FILES_SPOOL_DIR": str(tmp_path),
             "PORTKEY_FILES_PROXY": "",
         }
     )
     assert settings == Settings(
-        max_bytes=1000, read_timeout=0.5, connect_timeout=3.0, spool_dir="/var/spool/files"
+        max_bytes=1000, read_timeout=0.5, connect_timeout=3.0, spool_dir=str(tmp_path)
     )
     assert isinstance(settings.connect_timeout, float)
 
@@ -35,6 +36,7 @@ def test_values_may_be_strings_as_in_the_environment() -> None:
         ("PORTKEY_FILES_MAX_BYTES", 1.5),
         ("PORTKEY_FILES_MAX_BYTES", True),
         ("PORTKEY_FILES_MAX_BYTES", None),
+        ("PORTKEY_FILES_MAX_BYTES", -(10**400)),
         ("PORTKEY_FILES_MAX_PARTS", "1"),
         ("PORTKEY_FILES_BLOCK_SIZE", 0),
         ("PORTKEY_FILES_READ_TIMEOUT", "nan"),
@@ -44,6 +46,19 @@ def test_values_may_be_strings_as_in_the_environment() -> None:
 )
 def test_a_bad_value_is_named(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"^{name} must be a .*{value!r}$"):
+        Settings.from_mapping({name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORTKEY_FILES_SPOOL_DIR", "/nowhere/at/all"),
+        ("PORTKEY_FILES_CA_BUNDLE", "/nowhere/at/all.pem"),
+        ("PORTKEY_FILES_PROXY", "proxy:8080"),
+    ],
+)
+def test_what_is_not_there_is_said_at_once(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=f"^{name} must be "):
         Settings.from_mapping({name: value})
 
 

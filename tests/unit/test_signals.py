@@ -122,7 +122,21 @@ def test_a_resolver_that_fails(make_client: MakeClient, recorder: Recorder) -> N
 
     with pytest.raises(KeyError):
         make_client(resolve).get("/v1/files")
-    assert recorder.outcome.status == 500
+    assert (recorder.outcome.status, recorder.outcome.error) == (500, "internal_error")
+
+
+def test_a_receiver_that_fails(make_client: MakeClient, recorder: Recorder) -> None:
+    def receiver(sender: Any, call: FilesCall) -> None:
+        raise KeyError("receiver")
+
+    with call_started.connected_to(receiver), pytest.raises(KeyError):
+        make_client(to_openai).get("/v1/files")
+    assert recorder.outcome.error == "internal_error"
+
+
+def test_a_file_id_that_is_refused(make_client: MakeClient, recorder: Recorder) -> None:
+    make_client(to_openai).get("/v1/files/a%2Fcontent").close()
+    assert (recorder.outcome.status, recorder.outcome.error) == (400, "invalid_file_id")
 
 
 def test_head(

@@ -304,11 +304,15 @@ def test_settings_reach_the_connections(tmp_path: Path) -> None:
         send("https://127.0.0.1:1/", Settings(ca_bundle=missing, block_size=KIB))
 
 
-def test_a_provider_may_pause_longer_than_it_may_take_to_connect() -> None:
+@pytest.mark.parametrize("reused", [False, True])
+def test_a_provider_may_pause_longer_than_it_may_take_to_connect(reused: bool) -> None:
     """Sending has the read timeout, not the connect timeout that urllib3 leaves on."""
     resume = threading.Event()
 
     def script(connection: Connection) -> None:
+        if reused:
+            connection.read_head()
+            connection.answer()
         connection.read_head()
         # Returns when the gateway can't send any more, or after the connect timeout.
         resume.wait(0.3)
@@ -320,8 +324,67 @@ def test_a_provider_may_pause_longer_than_it_may_take_to_connect() -> None:
         request = UpstreamRequest(
             method="POST", url=upstream.url, headers=Headers(), body=UploadForm((), part)
         )
-        settings = Settings(connect_timeout=0.1, read_timeout=20)
-        response = Transport(settings).send(request, provider=PROVIDER)
+        transport = Transport(Settings(connect_timeout=0.1, read_timeout=20))
+        if reused:
+            first = transport.send(get(upstream.url), provider=PROVIDER)
+            first.json()
+            first.close()
+        response = transport.send(request, provider=PROVIDER)
+        assert upstream.connections == 1
         assert response.json() == {}
         response.close()
     part.body.close()
+
+
+@pytest.mark.parametrize("status", ["103 Early Hints", "102 Processing"])
+def test_what_comes_before_an_answer_is_never_taken_for_one(status: str) -> None:
+    """Else the real answer would be the next caller's."""
+    heads = []
+
+    def script(connection: Connection) -> None:
+        heads.append(connection.read_head())
+        connection.send(f"HTTP/1.1 {status}\r\nLink: <a>\r\n\r\n".encode())
+        connection.answer(b"1")
+
+    with Upstream(script) as upstream:
+        transport = Transport(Settings())
+        for _ in range(2):
+            with pytest.raises(UpstreamError):
+                transport.send(get(upstream.url), provider=PROVIDER)
+        assert upstream.connections == 2
+
+
+def test_a_connection_that_was_closed_while_idle_is_replaced() -> None:
+    def script(connection: Connection) -> None:
+        connection.read_head()
+        connection.answer()
+        # The next request has come when the connection closes on it.
+        connection.read_head()
+
+    with Upstream(script) as upstream:
+        transport = Transport(Settings())
+        for _ in range(2):
+            response = transport.send(get(upstream.url), provider=PROVIDER)
+            assert response.json() == {}
+            response.close()
+        assert upstream.connections == 2
+        delete = UpstreamRequest(method="DELETE", url=upstream.url, headers=Headers())
+        with pytest.raises(UpstreamError):
+            transport.send(delete, provider=PROVIDER)
+
+
+def test_a_timeout_is_not_tried_again() -> None:
+    def script(connection: Connection) -> None:
+        connection.read_head()
+        connection.read_some()
+
+    with Upstream(script) as upstream:
+        with pytest.raises(UpstreamTimeout):
+            send(upstream.url, Settings(read_timeout=0.05))
+        assert upstream.connections == 1
+
+
+def test_control_characters_in_a_header_become_blanks(requests_mock: Any) -> None:
+    requests_mock.get("http://acme.example/", headers={"X-Folded": "a\r\n  b", "X-C": "a\x01b"})
+    headers = send("http://acme.example/").headers
+    assert (headers["X-Folded"], headers["X-C"]) == ("a b", "a b")
