@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
-import time
+import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from socket import socket
 from typing import Protocol
 
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -94,20 +94,28 @@ class RequestBody:
             raise request_too_large()
         return data
 
-    def discard(self, connection: socket, *, most: int, seconds: float) -> None:
+    def discard(self, connection: socket.socket, *, most: int, seconds: float) -> None:
         """Read on and keep nothing, until the end or one of the bounds is reached.
 
-        :param connection: the client's, to bound each read by what is left of *seconds*.
+        :param connection: the client's; no more is read from it after *seconds*, even if a
+            read is under way.
         """
-        deadline = time.monotonic() + seconds
-        timeout = connection.gettimeout()
+
+        def stop() -> None:
+            with contextlib.suppress(OSError):  # The client may have closed it.
+                connection.shutdown(socket.SHUT_RD)
+
+        timer = threading.Timer(seconds, stop)
+        timer.daemon = True
+        timer.start()
         self.most = None
-        with contextlib.suppress(RequestBroken):
-            while most > 0 and not self.ended and (left := deadline - time.monotonic()) > 0:
-                connection.settimeout(left)
+        try:
+            while most > 0 and not self.ended:
                 most -= len(self.read(64 * KIB))
-        with contextlib.suppress(OSError):  # It may be closed by now.
-            connection.settimeout(timeout)
+        except RequestBroken:
+            pass
+        finally:
+            timer.cancel()
 
 
 @dataclass(frozen=True)

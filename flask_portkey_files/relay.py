@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from socket import socket
 
 from flask import Response, current_app, g, request
 from werkzeug.exceptions import HTTPException
@@ -27,6 +26,7 @@ from .providers.base import (
 from .resolver import Resolver, invalid_provider
 from .response import (
     Stream,
+    client_connection,
     error_response,
     http_error_response,
     json_response,
@@ -91,7 +91,7 @@ class Relay:
         if not response.direct_passthrough:
             progress.bytes_out = len(response.get_data()) if call.method != "HEAD" else 0
             response.call_on_close(progress.finish)
-            connection = _connection()
+            connection = client_connection()
             if connection and progress.body and not progress.body.ended and not _is_read():
                 linger(response, progress.body, connection)
         return response
@@ -223,12 +223,6 @@ def _raw_path() -> str:
     environ = request.environ
     raw: str = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""
     return raw.partition("?")[0]
-
-
-def _connection() -> socket | None:
-    """Return the client's connection, where the WSGI server hands it out."""
-    environ = request.environ
-    return environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
 
 
 def close_streams(error: BaseException | None = None) -> None:

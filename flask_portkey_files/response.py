@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import socket
+import struct
 from collections.abc import Iterable, Iterator, Mapping
-from socket import socket
 from typing import cast
 
 from flask import Response, request
@@ -33,7 +35,7 @@ _BODY_HEADERS = (
 )
 
 
-def linger(response: Response, body: RequestBody, connection: socket) -> None:
+def linger(response: Response, body: RequestBody, connection: socket.socket) -> None:
     """Make *response* read what is left of the request's body once it has been sent."""
     data = response.get_data()
     response.content_length = len(data)
@@ -51,7 +53,7 @@ class _Lingering:
     MOST = 64 * MIB
     SECONDS = 5.0
 
-    def __init__(self, data: bytes, body: RequestBody, connection: socket) -> None:
+    def __init__(self, data: bytes, body: RequestBody, connection: socket.socket) -> None:
         self._data = data
         self._body = body
         self._connection = connection
@@ -69,6 +71,9 @@ class Stream:
 
     def __init__(self, upstream: UpstreamResponse, progress: Progress) -> None:
         self._upstream = upstream
+        # Looked up now, since the request is gone by the time that it may be needed.
+        old = request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0"
+        self._http_1_0 = client_connection() if old else None
         self._blocks = upstream.blocks()
         self._progress = progress
         self._done = False
@@ -100,6 +105,8 @@ class Stream:
         except UpstreamError as error:
             self._progress.error = BrokenTransfer.default_code
             logger.warning("the answer was cut short: %s", error)
+            if self._http_1_0 is not None:
+                _reset(self._http_1_0)
             raise BrokenTransfer(error.message) from error
         self._progress.bytes_out += len(block)
         return block
@@ -110,6 +117,24 @@ class Stream:
         if not self._done and self._progress.error is None:
             self._progress.error = "client_disconnected"
         self._progress.finish()
+
+
+def client_connection() -> socket.socket | None:
+    """Return the client's connection, where the WSGI server hands it out."""
+    environ = request.environ
+    return environ.get("gunicorn.socket") or environ.get("werkzeug.socket")
+
+
+def _reset(connection: socket.socket) -> None:
+    """Break the connection so that nobody takes its end for the end of the body.
+
+    HTTP/1.0, which a reverse proxy may speak to this server, has no other mark for the end of
+    a body without a length, and a WSGI server ends a connection properly even after an error.
+    """
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with socket.socket() as unconnected:
+        # Closes the connection, and leaves the server a socket that it can close itself.
+        os.dup2(unconnected.fileno(), connection.fileno())
 
 
 def make_response(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import http.cookiejar
 import json
 import re
 import socket
 import ssl
 from collections.abc import Iterator
-from typing import Any
+from io import BufferedIOBase
+from typing import Any, cast
 
 import requests
 import urllib3
@@ -186,6 +188,7 @@ def _pools(settings: Settings) -> dict[str, Any]:
     """
 
     class Patient:
+        response_class: type[http.client.HTTPResponse] = _WholeHead
         sock: socket.socket
 
         def endheaders(self, *args: Any, **kwargs: Any) -> None:
@@ -201,6 +204,34 @@ def _pools(settings: Settings) -> dict[str, Any]:
             """A connection over TLS."""
 
     return {"http": HTTPPool, "https": HTTPSPool}
+
+
+class _WholeHead(http.client.HTTPResponse):
+    """An answer whose head is whole: http.client takes a head that is cut for a short one."""
+
+    def begin(self) -> None:
+        """Read the head."""
+        stream = self.fp
+        self.fp = cast(Any, _WholeLines(stream))
+        try:
+            super().begin()
+        finally:
+            if self.fp is not None:  # It is where there is no body to come.
+                self.fp = stream
+
+
+class _WholeLines:
+    """Reads lines, and takes one without an end for a connection that was cut."""
+
+    def __init__(self, stream: BufferedIOBase) -> None:
+        self._stream = stream
+        self.close = stream.close
+
+    def readline(self, limit: int) -> bytes:
+        line = self._stream.readline(limit)
+        if not line.endswith(b"\n") and len(line) < limit:
+            raise http.client.RemoteDisconnected("the connection ended in an answer's head")
+        return line
 
 
 class _StaleConnection(urllib3.Retry):

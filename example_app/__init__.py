@@ -1,0 +1,49 @@
+"""The gateway in a small Flask application, with a file store of its own to try it on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from flask import Flask
+
+from flask_portkey_files import OpenAICompatible, Settings, create_blueprint
+
+
+def create_app(*, store_url: str | None = None) -> Flask:
+    """Return the application: the Files API under ``/v1`` beside a route of its own.
+
+    Every ``PORTKEY_FILES_*`` setting is read from the environment variable of its name, and
+    the folder of the embedded store from ``EXAMPLE_DATA_DIR``.
+
+    :param store_url: the address of a store that is running already, as in
+        ``EXAMPLE_STORE_URL``. Without one, this process runs one on a loopback port.
+    """
+    # Not at the top: `python -m example_app.embedded` would find itself imported already.
+    from .embedded import EmbeddedServer
+    from .server import create_store_app
+    from .store import FileStore
+
+    app = Flask(__name__)
+    app.config.update(
+        {name: os.environ[name] for name in Settings.names() if name in os.environ}
+    )
+    store_url = store_url or os.environ.get("EXAMPLE_STORE_URL")
+    if not store_url:
+        data_dir = Path(os.environ.get("EXAMPLE_DATA_DIR") or "example_data")
+        store = EmbeddedServer(create_store_app(FileStore(data_dir)))
+        # For whoever has to stop it before the process ends, as tests do.
+        app.extensions["example_store"] = store
+        store_url = store.url
+    providers = {"local": OpenAICompatible(f"{store_url}/v1", requires_api_key=False)}
+    app.register_blueprint(create_blueprint(providers=providers), url_prefix="/v1")
+
+    @app.get("/")
+    def index() -> dict[str, object]:
+        return {
+            "service": "flask_portkey_files example",
+            "files": "/v1/files",
+            "providers": ["openai", "azure-openai", "local"],
+        }
+
+    return app
