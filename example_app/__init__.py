@@ -14,7 +14,8 @@ def create_app(*, store_url: str | None = None) -> Flask:
     """Return the application: the Files API under ``/v1`` beside a route of its own.
 
     Every ``PORTKEY_FILES_*`` setting is read from the environment variable of its name, and
-    the folder of the embedded store from ``EXAMPLE_DATA_DIR``.
+    the folder of the embedded store from ``EXAMPLE_DATA_DIR``. ``EXAMPLE_STORED`` names a file
+    with virtual keys, configs and gateway keys, JSON or TOML: see :mod:`example_app.stored`.
 
     :param store_url: the address of a store that is running already, as in
         ``EXAMPLE_STORE_URL``. Without one, this process runs one on a loopback port.
@@ -23,6 +24,7 @@ def create_app(*, store_url: str | None = None) -> Flask:
     from .embedded import EmbeddedServer
     from .server import create_store_app
     from .store import FileStore
+    from .stored import read_stored
 
     app = Flask(__name__)
     app.config.update(
@@ -36,7 +38,8 @@ def create_app(*, store_url: str | None = None) -> Flask:
         app.extensions["example_store"] = store
         store_url = store.url
     providers = {"local": OpenAICompatible(f"{store_url}/v1", requires_api_key=False)}
-    app.register_blueprint(create_blueprint(providers=providers), url_prefix="/v1")
+    stored = read_stored(os.environ.get("EXAMPLE_STORED"))
+    app.register_blueprint(create_blueprint(providers=providers, **stored), url_prefix="/v1")
 
     @app.get("/")
     def index() -> dict[str, object]:

@@ -13,6 +13,11 @@ from .providers.base import Provider as Provider
 from .providers.openai import OpenAICompatible as OpenAICompatible
 from .resolver import HeaderResolver as HeaderResolver
 from .resolver import Resolver as Resolver
+from .routing import Conditional as Conditional
+from .routing import Fallback as Fallback
+from .routing import LoadBalance as LoadBalance
+from .routing import Retry as Retry
+from .routing import Route as Route
 from .routing import Target as Target
 from .settings import Settings as Settings
 from .signals import Outcome as Outcome

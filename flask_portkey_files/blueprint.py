@@ -15,7 +15,7 @@ from .call import FilesCall, Operation
 from .errors import FilesError
 from .providers import Provider, registry
 from .relay import Relay, close_streams
-from .resolver import HeaderResolver, Resolver
+from .resolver import ApiKeys, Configs, HeaderResolver, Resolver, VirtualKeys
 from .response import error_response, http_error_response
 from .settings import Settings
 
@@ -36,6 +36,9 @@ def create_blueprint(
     *,
     name: str = "portkey_files",
     providers: Mapping[str, Provider | str] | None = None,
+    virtual_keys: VirtualKeys | None = None,
+    configs: Configs | None = None,
+    api_keys: ApiKeys | None = None,
 ) -> Blueprint:
     """Return a blueprint with the Files API, to be registered under a prefix such as ``/v1``.
 
@@ -48,11 +51,26 @@ def create_blueprint(
     :param name: the blueprint's name, the first part of its endpoints' names.
     :param providers: providers beside the built-in ones, by name. A string is the base URL of
         an OpenAI-compatible service that needs a key.
-    :raises ValueError: a provider's base URL is not an http or https address, or, at
-        registration, a setting is invalid.
+    :param virtual_keys: stored credentials by slug, which clients name in
+        ``x-portkey-virtual-key``, in ``x-portkey-provider`` as ``@slug``, or in a config: a
+        mapping, or a callback that returns ``None`` for an unknown slug.
+    :param configs: stored configs by id, which clients name in ``x-portkey-config``: a mapping
+        to objects or JSON text, or a callback.
+    :param api_keys: the gateway's own keys, one of which each call then needs in
+        ``x-portkey-api-key``: by name, or a callback that returns whether a key is one. The
+        setting ``PORTKEY_FILES_API_KEYS`` if absent.
+    :raises ValueError: a provider's base URL is not an http or https address; stored
+        credentials are given together with a resolver, which alone decides then; or, at
+        registration, a setting is invalid, or there are stored credentials but no gateway
+        keys.
     """
     known = registry(providers)
-    resolve = resolver if resolver is not None else HeaderResolver(known)
+    stored = (virtual_keys, configs, api_keys)
+    if resolver is not None and any(given is not None for given in stored):
+        raise ValueError(
+            "virtual_keys, configs and api_keys are for the header resolver: give them to the "
+            "HeaderResolver that your own resolver calls, or leave the resolver out"
+        )
     bp = Blueprint(name, __name__)
 
     def run(operation: Operation, *, file_id: str | None = None, **_: Any) -> Response:
@@ -82,6 +100,12 @@ def create_blueprint(
         relays = state.app.extensions.setdefault("portkey_files", {})
         if bp not in relays:
             settings = Settings.from_mapping(state.app.config)
+            resolve = resolver or HeaderResolver(
+                known,
+                virtual_keys=virtual_keys,
+                configs=configs,
+                api_keys=api_keys if api_keys is not None else settings.key_list(),
+            )
             relays[bp] = Relay(resolver=resolve, providers=known, settings=settings)
         state.app.before_request(_unrouted(state.url_prefix or ""))
 

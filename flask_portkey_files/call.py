@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import enum
+import json
+import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 from werkzeug.datastructures import Headers
 
@@ -38,3 +43,20 @@ class FilesCall:
     query_string: str = ""
     # Left out of the repr: they hold the client's credentials.
     headers: Headers = field(default_factory=Headers, repr=False)
+
+    @cached_property
+    def trace_id(self) -> str:
+        """The client's ``x-portkey-trace-id``, or one made for this call."""
+        return self.headers.get("x-portkey-trace-id", "").strip() or str(uuid.uuid4())
+
+    @cached_property
+    def metadata(self) -> Mapping[str, Any]:
+        """The client's ``x-portkey-metadata``, a JSON object; empty if it is none.
+
+        Portkey's gateway takes metadata that can't be read for none as well.
+        """
+        try:
+            metadata = json.loads(self.headers.get("x-portkey-metadata", ""))
+        except (ValueError, RecursionError):
+            return {}
+        return metadata if isinstance(metadata, dict) else {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
@@ -9,6 +11,10 @@ from requests_toolbelt import MultipartEncoder
 from urllib3.fields import RequestField
 
 from .form import FileBody, FilePart, FormField, UploadForm
+
+
+class DeadlineExceeded(Exception):
+    """A body was still being sent when its time was over."""
 
 
 class FormEncoder(MultipartEncoder):  # type: ignore[misc]
@@ -25,6 +31,8 @@ class FormEncoder(MultipartEncoder):  # type: ignore[misc]
         self._form = form
         #: Whether anything has been read; requests-mock, for one, reads nothing.
         self.started = False
+        #: When reading stops with an error, by ``time.monotonic()``.
+        self.deadline = math.inf
         self._blocks = self._encode()
         self._rest = memoryview(b"")
 
@@ -66,6 +74,8 @@ class FormEncoder(MultipartEncoder):  # type: ignore[misc]
     def read(self, size: int = -1) -> bytes:
         """Return the next piece of at most *size* bytes, all that is left if it is negative."""
         self.started = True
+        if time.monotonic() > self.deadline:
+            raise DeadlineExceeded
         if size < 0:
             rest, self._rest = self._rest, memoryview(b"")
             return bytes(rest) + b"".join(self._blocks)

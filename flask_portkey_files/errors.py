@@ -7,7 +7,7 @@ for a client that went away.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 
@@ -75,6 +75,25 @@ class InvalidRoute(InvalidRequest):
         return {"status": "failure", "message": self.message, **super().body()}
 
 
+class InvalidConfig(InvalidRoute):
+    """The config in ``x-portkey-config`` can't be used (400).
+
+    :param faults: what is wrong with it, each as ``path: ..., message: ...``; Portkey's own
+        gateway lists them in this form under ``errors``.
+    """
+
+    default_code = "invalid_config"
+
+    def __init__(self, message: str, *, faults: Sequence[str] = ()) -> None:
+        super().__init__(message, param="x-portkey-config")
+        self.faults = tuple(faults)
+
+    def body(self) -> dict[str, object]:
+        """Return the body of the base class with the list of faults beside it."""
+        body = super().body()
+        return {**body, "errors": list(self.faults)} if self.faults else body
+
+
 class RequestBroken(InvalidRequest):
     """The request body ended, or became unreadable, before it was complete (400)."""
 
@@ -103,6 +122,13 @@ class SpoolUnavailable(FilesError):
     default_code = "spool_unavailable"
 
 
+class InvalidCredential(InvalidRequest):
+    """The gateway key is missing or wrong (401)."""
+
+    status = 401
+    default_code = "invalid_api_key"
+
+
 class UnsupportedOperation(InvalidRequest):
     """The provider's API has no such operation (501)."""
 
@@ -115,6 +141,10 @@ class UpstreamError(FilesError):
 
     status = 502
     default_code = "upstream_error"
+    #: Whether the provider may have got the request, and done what it says.
+    sent = True
+    #: Whether its answer had begun: then nothing is tried again, nor anywhere else.
+    answered = False
 
 
 class UpstreamTimeout(UpstreamError):
@@ -122,6 +152,14 @@ class UpstreamTimeout(UpstreamError):
 
     status = 504
     default_code = "upstream_timeout"
+
+
+class RequestTimeout(UpstreamTimeout):
+    """The provider did not answer within the call's own time limit (408)."""
+
+    status = 408
+    type = "timeout_error"
+    default_code = "request_timeout"
 
 
 class BrokenTransfer(UpstreamError):

@@ -42,6 +42,17 @@ REQUEST_HEADERS = (
     "X-Client-Request-Id",
 )
 
+#: What never goes up as the client sent it, even if it asks for that.
+REQUEST_STOP = HOP_BY_HOP | {
+    "authorization",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "expect",
+    "host",
+}
+
 #: What never comes down. These speak for the provider's host, and would be taken as speaking
 #: for the gateway's: its cookies, its origin's policies, its server's name and clock, and the
 #: commands by which a reverse proxy in front is told to send one of its own files.
@@ -71,15 +82,27 @@ def connection_names(values: Iterable[str]) -> set[str]:
     return {name.strip().lower() for value in values for name in value.split(",")} - {""}
 
 
-def upstream_headers(headers: Headers) -> Headers:
-    """Return what of a client's *headers* goes up to the provider."""
-    stop = connection_names([headers.get("Connection", "")])
+def upstream_headers(headers: Headers, forward: Iterable[str] = ()) -> Headers:
+    """Return what of a client's *headers* goes up to the provider.
+
+    :param forward: further names that go up, unless they are of those that never do.
+    """
+    stop = connection_names(headers.getlist("Connection"))
+    names = {name.lower(): name for name in (*REQUEST_HEADERS, *filter(may_forward, forward))}
     return Headers(
         [
             (name, value)
-            for name in REQUEST_HEADERS
-            if name.lower() not in stop and (value := headers.get(name)) is not None
+            for low, name in names.items()
+            if low not in stop and (value := headers.get(name)) is not None
         ]
+    )
+
+
+def may_forward(name: str) -> bool:
+    """Return whether a client may ask for its header *name* to go up."""
+    low = name.lower()
+    return bool(
+        _TOKEN.fullmatch(name) and low not in REQUEST_STOP and not low.startswith("x-portkey-")
     )
 
 

@@ -21,6 +21,9 @@ class Progress:
         self._finished = False
         self.status = 500
         self.provider: str | None = None
+        #: Where the last target stands in the route, and how often it was tried again.
+        self.option = "config"
+        self.retries = 0
         self.body: RequestBody | None = None
         self.bytes_out = 0
         self.error: str | None = None
@@ -32,6 +35,8 @@ class Progress:
         self._finished = True
         outcome = Outcome(
             provider=self.provider,
+            option=self.option,
+            retries=self.retries,
             status=self.status,
             bytes_in=self.body.received if self.body else 0,
             bytes_out=self.bytes_out,

@@ -12,18 +12,18 @@ from werkzeug.wsgi import get_input_stream
 
 from .call import FilesCall, Operation
 from .errors import FilesError, UpstreamError
+from .form import UploadForm
 from .headers import downstream_headers
+from .journey import Journeys
 from .multipart import FormReader, RequestBody, file_too_large, read_form, request_too_large
 from .progress import Progress
 from .providers import Provider
 from .providers.base import (
     Answer,
-    Conversation,
     Reshaped,
-    UpstreamResponse,
     invalid_file_id,
 )
-from .resolver import Resolver, invalid_provider
+from .resolver import Resolver
 from .response import (
     Stream,
     client_connection,
@@ -33,10 +33,9 @@ from .response import (
     linger,
     make_response,
 )
-from .routing import Target
+from .routing import Conditional, Fallback, Leg, LoadBalance, Plan, Target, legs, plan
 from .settings import KIB, Settings
 from .signals import call_started
-from .transport import Transport
 
 logger = logging.getLogger("flask_portkey_files")
 
@@ -62,9 +61,8 @@ class Relay:
         self, *, resolver: Resolver, providers: Mapping[str, Provider], settings: Settings
     ) -> None:
         self._resolver = resolver
-        self._providers = providers
         self._settings = settings
-        self._transport = Transport(settings)
+        self._journeys = Journeys(providers, settings)
 
     def run(self, call: FilesCall) -> Response:
         """Return the response to *call*. Has to be called within its request context."""
@@ -88,6 +86,7 @@ class Relay:
             progress.finish()
             raise
         progress.status = response.status_code
+        _mark(response, call, progress)
         if not response.direct_passthrough:
             progress.bytes_out = len(response.get_data()) if call.method != "HEAD" else 0
             response.call_on_close(progress.finish)
@@ -101,28 +100,32 @@ class Relay:
             # The server has unescaped it by now: what looks like an id followed by `/content`
             # may have been a single segment.
             raise invalid_file_id()
-        target = self._resolver(call)
-        if not isinstance(target, Target):
+        route = self._resolver(call)
+        if not isinstance(route, (Target, Fallback, LoadBalance, Conditional)):
             raise TypeError(
-                f"the resolver returned {type(target).__name__} instead of a Target"
+                f"the resolver returned {type(route).__name__}, not a Target or a strategy"
             )
-        progress.provider = target.provider
-        provider = self._providers.get(target.provider)
-        if provider is None:
-            raise invalid_provider()
+        trip = plan(route, call)
         if call.operation is not Operation.UPLOAD:
-            conversation = getattr(provider, call.operation.value)(call, target)
-            return self._respond(self._converse(conversation, target), call, target, progress)
-        provider.check(call, target)
-        assert progress.body is not None  # noqa: S101 - it is there for each upload
-        form = read_form(
-            self._form_reader(progress.body), self._settings, live=not provider.needs_length
-        )
+            return self._respond(self._journeys.go(trip, call, None, progress), call, progress)
+        form = self._read_form(trip, call, progress)
         try:
-            answer = self._converse(provider.upload(call, target, form), target)
-            return self._respond(answer, call, target, progress)
+            return self._respond(self._journeys.go(trip, call, form, progress), call, progress)
         finally:
             form.close()
+
+    def _read_form(self, trip: Plan, call: FilesCall, progress: Progress) -> UploadForm:
+        """Read the client's form, up to its file if that can be passed on as it arrives."""
+        first = next(legs(trip))
+        progress.provider, progress.option = first.target.provider, first.path
+        provider = self._journeys.check(first.target, call)
+        assert progress.body is not None  # noqa: S101 - it is there for each upload
+        once = isinstance(trip, Leg) and not first.target.retry.attempts
+        return read_form(
+            self._form_reader(progress.body),
+            self._settings,
+            live=once and not provider.needs_length,
+        )
 
     def _form_reader(self, body: RequestBody) -> FormReader:
         """Return the reader of the client's form.
@@ -143,32 +146,7 @@ class Relay:
             raise file_too_large(self._settings)
         return FormReader(body, request.headers.get("Content-Type", ""), self._settings)
 
-    def _converse(self, conversation: Conversation, target: Target) -> Answer:
-        """Hold a provider's conversation and return what it comes to."""
-        response: UpstreamResponse | None = None
-        try:
-            upstream_request = next(conversation)
-            while True:
-                if response is not None:
-                    response.close()
-                try:
-                    response = self._transport.send(upstream_request, provider=target.provider)
-                except FilesError as error:
-                    # The provider may have something begun to undo.
-                    upstream_request = conversation.throw(error)
-                else:
-                    upstream_request = conversation.send(response)
-        except StopIteration as stop:
-            answer: Answer = stop.value
-            return answer
-        except BaseException:
-            if response is not None:
-                response.close()
-            raise
-
-    def _respond(
-        self, answer: Answer, call: FilesCall, target: Target, progress: Progress
-    ) -> Response:
+    def _respond(self, answer: Answer, call: FilesCall, progress: Progress) -> Response:
         """Turn what a conversation came to into the client's response."""
         upstream = answer.response
         headers = downstream_headers(upstream.headers)
@@ -178,12 +156,6 @@ class Relay:
                 stream.read_ahead(1)  # A connection is kept only if the answer was read.
                 upstream.close()
                 return json_response(answer.body, answer.status, headers)
-            if 300 <= upstream.status < 400 and upstream.status != 304:
-                raise UpstreamError(
-                    f"The provider {target.provider} answered with a redirect "
-                    f"({upstream.status}), which is not followed.",
-                    code="upstream_redirect",
-                )
             whole = stream.read_ahead(
                 1 if call.operation is Operation.CONTENT else WHOLE_ANSWER
             )
@@ -207,6 +179,15 @@ class Relay:
             # No sequence: its length would become the Content-Length.
             return make_response(iter(()), upstream.status, headers)
         return make_response([stream.ahead], upstream.status, headers)
+
+
+def _mark(response: Response, call: FilesCall, progress: Progress) -> None:
+    """Put Portkey's headers on the client's response."""
+    response.headers["x-portkey-trace-id"] = call.trace_id
+    response.headers["x-portkey-retry-attempt-count"] = str(progress.retries)
+    if progress.provider is not None:
+        response.headers["x-portkey-provider"] = progress.provider
+        response.headers["x-portkey-last-used-option-index"] = progress.option
 
 
 def _request_body() -> RequestBody:

@@ -2,72 +2,182 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol, TypeAlias
 
 from werkzeug.datastructures import Headers
 
 from .call import FilesCall
-from .errors import InvalidRoute
+from .config import ConfigParser, Defaults, load
+from .errors import InvalidConfig, InvalidCredential, InvalidRoute
 from .headers import bearer
 from .providers import Provider, registry
-from .routing import Target
+from .routing import MAX_ATTEMPTS, Retry, Route, Target
 
 #: What clients send in ``Authorization`` when they have no key for it: portkey-ai for Python
 #: the first, portkey-ai for Node the second, careless string formatting the others.
 PLACEHOLDER_KEYS = frozenset({"OPENAI_API_KEY", "DUMMY-KEY", "undefined", "null", "None"})
 
+#: Stored credentials by their slug; a callback returns ``None`` for one that is unknown.
+VirtualKeys: TypeAlias = Mapping[str, Target] | Callable[[str], Target | None]
+
+#: Stored configs by their id, as objects or JSON text; a callback returns ``None`` for one
+#: that is unknown.
+Configs: TypeAlias = Mapping[str, Any] | Callable[[str], Any]
+
+#: The gateway's own keys, by names of the host's choice; a callback returns whether a key is
+#: one.
+ApiKeys: TypeAlias = Mapping[str, str] | Iterable[str] | Callable[[str], bool]
+
 
 class Resolver(Protocol):
-    """Picks the provider for a call, once a call, before a byte of its body is read.
+    """Picks the route of a call, once a call, before a byte of its body is read.
 
     It runs inside Flask's request context and may end the call with ``flask.abort()``. It must
     not touch ``request.form``, ``.files``, ``.values`` or ``.get_data()``, which would read
     the upload.
     """
 
-    def __call__(self, call: FilesCall, /) -> Target:
+    def __call__(self, call: FilesCall, /) -> Route:
         """Return where the call goes."""
         ...
 
 
 class HeaderResolver:
-    """Lets the client pick the provider, by Portkey's headers.
+    """Lets the client pick the route, by Portkey's headers.
 
-    ``x-portkey-provider`` names it. The key is the one in ``Authorization: Bearer`` if there
-    is a real one, else ``x-portkey-api-key``. What else a provider needs to know is in
-    headers of its own, such as ``x-portkey-azure-resource-name``.
+    ``x-portkey-provider`` names the provider, and the key is the one in ``Authorization:
+    Bearer`` if there is a real one, else ``x-portkey-api-key``. What else a provider needs to
+    know is in headers of its own, such as ``x-portkey-azure-resource-name``. Or
+    ``x-portkey-virtual-key`` names stored credentials, or ``x-portkey-config`` says it all.
 
     :param providers: providers that may be picked beside the built-in ones, as for
         :func:`~flask_portkey_files.create_blueprint`.
+    :param virtual_keys: stored credentials by slug.
+    :param configs: stored configs by id.
+    :param api_keys: the gateway's own keys. With any, ``x-portkey-api-key`` must be one of
+        them in each call, and is no provider's key.
+    :raises ValueError: there are stored credentials or configs but no gateway keys: whoever
+        can reach the gateway could use them.
     """
 
-    def __init__(self, providers: Mapping[str, Provider | str] | None = None) -> None:
+    def __init__(
+        self,
+        providers: Mapping[str, Provider | str] | None = None,
+        *,
+        virtual_keys: VirtualKeys | None = None,
+        configs: Configs | None = None,
+        api_keys: ApiKeys | None = None,
+    ) -> None:
+        self._is_gateway_key = _gateway_keys(api_keys)
+        if (virtual_keys or configs) and self._is_gateway_key is None:
+            raise ValueError(
+                "virtual keys and stored configs need gateway keys (api_keys=, or the setting "
+                "PORTKEY_FILES_API_KEYS): without them, whoever can reach the gateway could "
+                "use the stored credentials"
+            )
         self._providers = registry(providers)
+        self._virtual_keys = _lookup(virtual_keys)
+        self._configs = _lookup(configs)
+        self._parser = ConfigParser(self._providers, self._stored)
 
-    def __call__(self, call: FilesCall, /) -> Target:
-        """Return the target that the call's headers describe.
+    def __call__(self, call: FilesCall, /) -> Route:
+        """Return the route that the call's headers describe.
 
-        :raises InvalidRoute: they name no provider, or an unknown one.
+        :raises InvalidRoute: they describe none, or one that can't be used.
+        :raises InvalidCredential: the gateway has keys of its own, and the call has none.
         """
-        name = call.headers.get("x-portkey-provider", "").strip()
+        headers = call.headers
+        self._authenticate(headers)
+        defaults = _defaults(headers)
+        text = headers.get("x-portkey-config", "").strip()
+        if text:
+            return self._configured(text, headers, defaults)
+        slug = headers.get("x-portkey-virtual-key", "").strip()
+        name = headers.get("x-portkey-provider", "").strip()
+        if not slug and name.startswith("@"):
+            slug = name[1:]
+        if slug:
+            if self._stored(slug) is None:
+                raise InvalidRoute(
+                    "The virtual key is not known to this gateway.",
+                    param="x-portkey-virtual-key",
+                )
+            return self._parser.parse({"virtual_key": slug}, defaults)
         if not name:
             raise InvalidRoute(
                 "Either x-portkey-config or x-portkey-provider header is required",
                 param="x-portkey-provider",
             )
-        provider = self._providers.get(name)
-        if provider is None:
+        if name not in self._providers:
             raise invalid_provider()
+        return self._parser.parse(
+            {"provider": name},
+            replace(defaults, described=lambda _: self._described(headers, name)),
+        )
+
+    def _configured(self, text: str, headers: Headers, defaults: Defaults) -> Route:
+        """Return the route of ``x-portkey-config``: JSON, or the id of a stored config."""
+        trusted = not text.startswith("{")
+        config: Any = text
+        if trusted:
+            config = self._configs(text)
+            if config is None:
+                raise InvalidConfig(
+                    "Invalid config passed. It must be JSON or the id of a stored config"
+                )
+        if isinstance(config, str):
+            config = load(config)
+
+        def described(name: str | None) -> Target | None:
+            name = name or headers.get("x-portkey-provider", "").strip()
+            return self._described(headers, name) if name in self._providers else None
+
+        if trusted:
+            # Where a stored credential goes is not for the client to say.
+            return self._parser.parse(config, replace(defaults, custom_host=None), trusted=True)
+        return self._parser.parse(config, replace(defaults, described=described))
+
+    def _described(self, headers: Headers, name: str) -> Target:
+        """Return the target of the provider *name* with the key and options in *headers*."""
         options = {
             option: value
-            for option in provider.options
-            if (value := _option(call.headers, option))
+            for option in self._providers[name].options
+            if (value := _option(headers, option))
         }
+        # A gateway key is for the gateway alone.
+        key = headers.get("x-portkey-api-key", "") if self._is_gateway_key is None else ""
         try:
-            return Target(name, api_key=_api_key(call.headers), options=options)
+            return Target(name, api_key=_api_key(headers, key), options=options)
         except ValueError as error:
             raise InvalidRoute(str(error)) from None
+
+    def _stored(self, slug: str) -> Target | None:
+        target: Target | None = self._virtual_keys(slug)
+        if target is not None and target.provider not in self._providers:
+            raise LookupError(
+                f"virtual key {slug!r} has the unknown provider {target.provider!r}"
+            )
+        return target
+
+    def _authenticate(self, headers: Headers) -> None:
+        if self._is_gateway_key is None:
+            return
+        key = headers.get("x-portkey-api-key", "").strip()
+        if not key:
+            raise InvalidCredential(
+                "This gateway needs a key of its own in the header x-portkey-api-key.",
+                param="x-portkey-api-key",
+                code="missing_api_key",
+            )
+        if not self._is_gateway_key(key):
+            raise InvalidCredential(
+                "The key in the header x-portkey-api-key is not one of this gateway's.",
+                param="x-portkey-api-key",
+            )
 
 
 def invalid_provider() -> InvalidRoute:
@@ -75,9 +185,67 @@ def invalid_provider() -> InvalidRoute:
     return InvalidRoute("Invalid provider passed", param="x-portkey-provider")
 
 
-def _api_key(headers: Headers) -> str | None:
-    given = headers.get("x-portkey-api-key", "").strip()
-    for key in (bearer(headers.get("Authorization")), given):
+def _gateway_keys(api_keys: ApiKeys | None) -> Callable[[str], bool] | None:
+    """Return the check of a gateway key, ``None`` if there are no such keys."""
+    if api_keys is None or callable(api_keys):
+        return api_keys
+    keys = list(api_keys.values()) if isinstance(api_keys, Mapping) else list(api_keys)
+    if not all(isinstance(key, str) and key for key in keys):
+        raise ValueError("a gateway key must be a text that is not empty")
+    # Of one length, and all compared: the time taken tells nothing about a key.
+    digests = [_digest(key) for key in keys]
+
+    def check(key: str) -> bool:
+        given = _digest(key)
+        return sum(hmac.compare_digest(given, digest) for digest in digests) > 0
+
+    return check if keys else None
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+
+
+def _lookup(stored: Mapping[str, Any] | Callable[[str], Any] | None) -> Callable[[str], Any]:
+    """Return what looks a name up, be it in a mapping, by a callback, or in nothing."""
+
+    def look_up(name: str) -> Any:
+        if callable(stored):
+            return stored(name)
+        return (stored or {}).get(name)
+
+    return look_up
+
+
+def _defaults(headers: Headers) -> Defaults:
+    """Return what the headers beside the provider's say of every target.
+
+    :raises InvalidRoute: one of them has no sensible value.
+    """
+    count = _whole(headers, "x-portkey-retry-count", most=MAX_ATTEMPTS)
+    timeout = _whole(headers, "x-portkey-request-timeout", least=1)
+    forward = headers.get("x-portkey-forward-headers", "")
+    return Defaults(
+        retry=Retry(count) if count else None,
+        request_timeout=timeout / 1000 if timeout else None,
+        custom_host=headers.get("x-portkey-custom-host", "").strip() or None,
+        forward_headers=tuple(name.strip() for name in forward.split(",") if name.strip()),
+    )
+
+
+def _whole(headers: Headers, name: str, *, least: int = 0, most: int = 10**9) -> int | None:
+    text = headers.get(name, "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and least <= int(text[:12]) <= most):
+        raise InvalidRoute(
+            f"The header {name} must be a whole number from {least} to {most}.", param=name
+        )
+    return int(text)
+
+
+def _api_key(headers: Headers, given: str) -> str | None:
+    for key in (bearer(headers.get("Authorization")), given.strip()):
         if key and key not in PLACEHOLDER_KEYS:
             return key
     return None

@@ -17,8 +17,10 @@ MIB = 1024 * KIB
 GIB = 1024 * MIB
 
 
-def _setting(default: Any, *, least: float | None = None, doc: str) -> Any:
-    return field(default=default, metadata={"least": least, "doc": doc})
+def _setting(
+    default: Any, *, least: float | None = None, doc: str, secret: bool = False
+) -> Any:
+    return field(default=default, repr=not secret, metadata={"least": least, "doc": doc})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,30 @@ class Settings:
     )
     pool_size: int = _setting(
         32, least=1, doc="Idle connections kept open to each provider, per worker process."
+    )
+    allowed_hosts: str | None = _setting(
+        None,
+        doc=(
+            "The custom hosts that clients may name, separated by commas: names, `*.suffix`, "
+            "addresses, networks such as `10.0.0.0/8`, each with `:port` or without. None if "
+            "unset."
+        ),
+    )
+    api_keys: str | None = _setting(
+        None,
+        doc=(
+            "The gateway's own keys, separated by commas: with any, each call needs one in "
+            "`x-portkey-api-key`."
+        ),
+        secret=True,
+    )
+    max_retry_wait: float = _setting(
+        30.0,
+        least=0,
+        doc=(
+            "The longest wait, in seconds, before a retry; a provider that asks for more is "
+            "not tried again."
+        ),
     )
     spool_memory: int = _setting(
         MIB,
@@ -103,6 +129,10 @@ class Settings:
                 if name in config
             }
         )
+
+    def key_list(self) -> list[str]:
+        """Return the gateway keys in ``api_keys``."""
+        return [key.strip() for key in (self.api_keys or "").split(",") if key.strip()]
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

@@ -14,6 +14,9 @@ class Outcome:
     """How a call ended.
 
     :param provider: the provider's name; ``None`` if the resolver picked none.
+    :param option: where the last target that was tried stands in the route, e.g.
+        ``config.targets[1]``; ``config`` if the route is a single target.
+    :param retries: how often that target was tried again.
     :param status: the HTTP status that the client was sent.
     :param bytes_in: bytes read of the client's request body.
     :param bytes_out: bytes of the response body handed to the WSGI server.
@@ -24,6 +27,8 @@ class Outcome:
     """
 
     provider: str | None
+    option: str
+    retries: int
     status: int
     bytes_in: int
     bytes_out: int

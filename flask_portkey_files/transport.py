@@ -6,10 +6,14 @@ import contextlib
 import http.client
 import http.cookiejar
 import json
+import math
 import re
 import socket
 import ssl
+import time
 from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import replace
 from io import BufferedIOBase
 from typing import Any, cast
 
@@ -20,15 +24,25 @@ from requests.hooks import default_hooks
 from requests.structures import CaseInsensitiveDict
 from werkzeug.datastructures import Headers
 
-from .encoder import FormEncoder
-from .errors import UpstreamError, UpstreamTimeout
+from .egress import EgressPolicy, GuardedConnection
+from .encoder import DeadlineExceeded, FormEncoder
+from .errors import RequestTimeout, UpstreamError, UpstreamTimeout
 from .providers.base import UpstreamRequest
 from .settings import MIB, Settings
 
 #: The longest answer that is read whole, to be reshaped.
 MAX_JSON = 16 * MIB
 
+#: How long a connection may take to send, in seconds; set for the time of a call's sending.
+_send_timeout: ContextVar[float] = ContextVar("_send_timeout")
+
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]+[ \t]*")
+
+_NEVER_CONNECTED = (
+    socket.gaierror,
+    urllib3.exceptions.NameResolutionError,
+    urllib3.exceptions.NewConnectionError,
+)
 
 _TIMEOUTS = (TimeoutError, requests.Timeout, urllib3.exceptions.ReadTimeoutError)
 
@@ -68,7 +82,7 @@ class Response:
         :raises UpstreamError: the provider broke off.
         :raises UpstreamTimeout: it stopped sending.
         """
-        with _mapped(self._provider):
+        with _mapped(self._provider, answered=True):
             while block := self._raw.read1(self._block_size, decode_content=False):
                 yield block
 
@@ -77,12 +91,12 @@ class Response:
 
         :raises UpstreamError: the provider broke off, or the body is no JSON or far too long.
         """
-        with _mapped(self._provider):
+        with _mapped(self._provider, answered=True):
             body = self._raw.read(MAX_JSON + 1, decode_content=True)
         if len(body) <= MAX_JSON:
             with contextlib.suppress(ValueError):
                 return json.loads(body)
-        raise UpstreamError(
+        raise _answered(
             f"The provider {self._provider} answered {self.status} with a body that is not the "
             "JSON expected."
         )
@@ -95,35 +109,66 @@ class Response:
 class Transport:
     """The connections to the providers of one mounted blueprint."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, egress: EgressPolicy | None = None) -> None:
         self._settings = settings
         self._session = _Session(settings)
+        # Without the proxy, which would look a custom host's name up once more.
+        self._guarded = _Session(replace(settings, proxy=None), egress or EgressPolicy(""))
 
-    def send(self, request: UpstreamRequest, *, provider: str) -> Response:
+    def send(
+        self,
+        request: UpstreamRequest,
+        *,
+        provider: str,
+        timeout: float | None = None,
+        guarded: bool = False,
+    ) -> Response:
         """Send *request* and return the answer once its head is there.
 
         :param provider: the provider's name, for error messages.
+        :param timeout: seconds within which that has to be, the sending included.
+        :param guarded: whether the address was a client's to choose, so that what is connected
+            to has to be permitted.
         :raises UpstreamError: the provider can't be reached or speaks no HTTP.
         :raises UpstreamTimeout: it did not connect or answer in time.
+        :raises InvalidRoute: the address is not permitted.
         """
+        settings = self._settings
         encoder = FormEncoder(request.body) if request.body is not None else None
         prepared = _prepare(request, encoder)
-        with _mapped(provider):
-            response = self._session.send(
-                prepared,
-                stream=True,
-                allow_redirects=False,
-                timeout=(self._settings.connect_timeout, self._settings.read_timeout),
-            )
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if encoder is not None and deadline is not None:
+            encoder.deadline = deadline
+        sending = _send_timeout.set(min(settings.read_timeout, timeout or math.inf))
+        try:
+            with _mapped(provider):
+                response = (self._guarded if guarded else self._session).send(
+                    prepared,
+                    stream=True,
+                    allow_redirects=False,
+                    timeout=_timeout(settings, timeout),
+                )
+        except (UpstreamTimeout, DeadlineExceeded) as error:
+            if timeout is None or (deadline and time.monotonic() < deadline):
+                raise
+            raise RequestTimeout(
+                f"Request exceeded the timeout sent in the request: {round(timeout * 1000)}ms"
+            ) from error
+        finally:
+            _send_timeout.reset(sending)
+        open_socket = getattr(getattr(response.raw, "connection", None), "sock", None)
+        if timeout is not None and open_socket is not None:
+            # What was left of the time was for the head.
+            open_socket.settimeout(settings.read_timeout)
         if response.status_code < 200:
             # http.client takes what is not 100 for final; the real answer is still to come.
             response.close()
-            raise UpstreamError(
+            raise _answered(
                 f"The provider {provider} answered {response.status_code}, which is no answer."
             )
         if response.ok and encoder is not None and encoder.started and not encoder.finished:
             response.close()
-            raise UpstreamError(
+            raise _answered(
                 f"The provider {provider} answered {response.status_code} before it had the "
                 "whole file; look whether it has the file, and send it again if not."
             )
@@ -137,7 +182,7 @@ class _Session(requests.Session):
     environment would be looked up for each call: ``trust_env`` is off. No cookie is kept.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, egress: EgressPolicy | None = None) -> None:
         super().__init__()
         self.trust_env = False
         self.headers.clear()
@@ -147,7 +192,7 @@ class _Session(requests.Session):
         if settings.ca_bundle:
             self.verify = settings.ca_bundle
         for prefix in ("http://", "https://"):
-            self.mount(prefix, _Adapter(settings))
+            self.mount(prefix, _Adapter(settings, egress))
 
     def get_redirect_target(self, resp: requests.Response) -> None:
         """Take a redirect for an answer like any other.
@@ -158,8 +203,9 @@ class _Session(requests.Session):
 
 
 class _Adapter(HTTPAdapter):
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, egress: EgressPolicy | None) -> None:
         self._settings = settings
+        self._egress = egress
         super().__init__(
             pool_connections=settings.pool_size,
             pool_maxsize=settings.pool_size,
@@ -169,22 +215,23 @@ class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make urllib3 send in larger blocks than its 16 KiB, and with the read timeout."""
         super().init_poolmanager(*args, blocksize=self._settings.block_size, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _pools(self._settings)
+        self.poolmanager.pool_classes_by_scheme = _pools(self._egress)
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         """Do the same where a proxy is used."""
         manager = super().proxy_manager_for(
             *args, blocksize=self._settings.block_size, **kwargs
         )
-        manager.pool_classes_by_scheme = _pools(self._settings)
+        manager.pool_classes_by_scheme = _pools(self._egress)
         return manager
 
 
-def _pools(settings: Settings) -> dict[str, Any]:
-    """Return urllib3's connection pools with connections whose sends have the read timeout.
+def _pools(egress: EgressPolicy | None) -> dict[str, Any]:
+    """Return urllib3's connection pools with connections of our own.
 
-    urllib3 leaves the connect timeout on until the request is sent: a provider that pauses in
-    the middle of an upload would be given up as if it could not be reached.
+    Their sends have the read timeout, or what the call allows. urllib3 leaves the connect
+    timeout on until the request is sent: a provider that pauses in the middle of an upload
+    would be given up as if it could not be reached.
     """
 
     class Patient:
@@ -193,14 +240,23 @@ def _pools(settings: Settings) -> dict[str, Any]:
 
         def endheaders(self, *args: Any, **kwargs: Any) -> None:
             super().endheaders(*args, **kwargs)  # type: ignore[misc]
-            self.sock.settimeout(settings.read_timeout)
+            self.sock.settimeout(_send_timeout.get())
+
+    mixins: tuple[type, ...] = (Patient,)
+    if egress is not None:
+        policy = egress
+
+        class Guarded(GuardedConnection):
+            egress = policy
+
+        mixins = (Patient, Guarded)
 
     class HTTPPool(urllib3.HTTPConnectionPool):
-        class ConnectionCls(Patient, urllib3.connection.HTTPConnection):
+        class ConnectionCls(*mixins, urllib3.connection.HTTPConnection):  # type: ignore[misc]
             """A connection over TCP."""
 
     class HTTPSPool(urllib3.HTTPSConnectionPool):
-        class ConnectionCls(Patient, urllib3.connection.HTTPSConnection):
+        class ConnectionCls(*mixins, urllib3.connection.HTTPSConnection):  # type: ignore[misc]
             """A connection over TLS."""
 
     return {"http": HTTPPool, "https": HTTPSPool}
@@ -262,6 +318,16 @@ ONCE_MORE: dict[str, Any] = {
 }
 
 
+def _timeout(settings: Settings, total: float | None) -> Any:
+    """Return the timeouts of a request as requests takes them."""
+    if total is None:
+        return settings.connect_timeout, settings.read_timeout
+    # urllib3 counts the sending in, once the connection is there.
+    return urllib3.Timeout(
+        total=total, connect=settings.connect_timeout, read=settings.read_timeout
+    )
+
+
 def _prepare(request: UpstreamRequest, encoder: FormEncoder | None) -> requests.PreparedRequest:
     """Return *request* as requests sends it.
 
@@ -301,22 +367,36 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         queue += [cause for cause in linked if isinstance(cause, BaseException)]
 
 
+def _answered(message: str) -> UpstreamError:
+    """Return the error for an answer that had begun and can't be used."""
+    error = UpstreamError(message)
+    error.answered = True
+    return error
+
+
 @contextlib.contextmanager
-def _mapped(provider: str) -> Iterator[None]:
+def _mapped(provider: str, *, answered: bool = False) -> Iterator[None]:
     """Turn the libraries' exceptions into ours.
 
     Their own texts are left out: they quote addresses, and with those whatever is in a query.
+
+    :param answered: whether the provider's answer has begun.
     """
     try:
         yield
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         causes = list(_causes(error))
+        ours: UpstreamError
         if any(isinstance(cause, _TIMEOUTS) for cause in causes):
-            raise UpstreamTimeout(
+            ours = UpstreamTimeout(
                 f"The provider {provider} did not answer in time; try again later."
-            ) from error
-        reason = next(
-            (text for types, text in _REASONS if any(isinstance(c, types) for c in causes)),
-            "the request could not be sent",
-        )
-        raise UpstreamError(f"Could not reach the provider {provider}: {reason}.") from error
+            )
+        else:
+            reason = next(
+                (text for types, text in _REASONS if any(isinstance(c, types) for c in causes)),
+                "the request could not be sent",
+            )
+            ours = UpstreamError(f"Could not reach the provider {provider}: {reason}.")
+        ours.sent = not any(isinstance(cause, _NEVER_CONNECTED) for cause in causes)
+        ours.answered = answered
+        raise ours from error

@@ -64,6 +64,11 @@ class Relayed:
 
     response: UpstreamResponse
 
+    @property
+    def status(self) -> int:
+        """The HTTP status that the client gets."""
+        return self.response.status
+
 
 @dataclass(frozen=True)
 class Reshaped:

@@ -88,7 +88,7 @@ class OpenAICompatible(Provider):
 
         :raises MissingCredential: the service needs a key and the target has none.
         """
-        headers = upstream_headers(call.headers)
+        headers = upstream_headers(call.headers, target.forward_headers)
         for name, value in self.credentials(target):
             headers.set(name, value)
         for name, value in target.headers.items():

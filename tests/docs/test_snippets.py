@@ -33,9 +33,12 @@ from flask_portkey_files import (
     create_blueprint,
     errors,
 )
+from flask_portkey_files import providers as provider_names
+from flask_portkey_files.blueprint import ROUTES
 from flask_portkey_files.providers import registry
 from flask_portkey_files.relay import WHOLE_ANSWER
 from flask_portkey_files.resolver import PLACEHOLDER_KEYS
+from flask_portkey_files.response import _Lingering
 from flask_portkey_files.settings import KIB, MIB
 from flask_portkey_files.transport import MAX_JSON
 from tests.support.gunicorn import ROOT, Gunicorn
@@ -278,6 +281,21 @@ def check_two_blueprints(names: Names, provider: requests_mock.Mocker) -> None:
     assert sent == ["Bearer sk-staff", "Bearer sk-guests"]
 
 
+def check_prefix(names: Names, provider: requests_mock.Mocker) -> None:
+    provider.get(OPENAI_LIST, json={"data": []})
+    assert get(names, "/acme/v1/files").get_json() == {"data": []}
+    assert provider.request_history[0].headers["Authorization"] == "Bearer sk-acme"
+    assert get(names, "/acme/v1/nothing").is_json
+    assert get(names, "/acme/nothing").mimetype == "text/html"
+
+
+def check_own_limit(names: Names, provider: requests_mock.Mocker) -> None:
+    provider.post(OPENAI_LIST, json={"id": "file-1"})
+    form = {"purpose": "batch", "file": (io.BytesIO(b"x" * 20_000), "data.jsonl")}
+    answer = names["app"].test_client().post("/v1/files", data=form, headers={"X-Plan": "paid"})
+    assert answer.get_json() == {"id": "file-1"}
+
+
 def check_signals(names: Names, provider: requests_mock.Mocker) -> None:
     provider.get(f"{OPENAI_LIST}/file-1/content", content=b"twelve bytes")
     get(names, "/v1/files/file-1/content")
@@ -297,6 +315,8 @@ CHECKS: dict[tuple[str, str, int], Callable[[Names, requests_mock.Mocker], None]
     ("docs/embedding.md", "Write a provider", 0): check_subclass,
     ("docs/embedding.md", "Write a provider", 1): check_provider,
     ("docs/embedding.md", "Two blueprints in one application", 0): check_two_blueprints,
+    ("docs/embedding.md", "A prefix with variables", 0): check_prefix,
+    ("docs/embedding.md", "Limit the size of uploads", 1): check_own_limit,
     ("docs/embedding.md", "Listen to signals", 0): check_signals,
 }
 
@@ -501,15 +521,14 @@ def test_example_variables_table_is_complete() -> None:
 
 
 def test_routes_table_is_complete() -> None:
-    app = Flask(__name__)
-    app.register_blueprint(create_blueprint(), url_prefix="/v1")
-    operations = {"upload", "list_files", "retrieve", "content", "delete"}
     assert {code(row[0]) for row in table("README.md", "Routes")} == {
-        f"{method} {rule.rule.removeprefix('/v1')}"
-        for rule in app.url_map.iter_rules()
-        if rule.endpoint.removeprefix("portkey_files.") in operations
-        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        f"{method} {rule}" for method, rule, _ in ROUTES
     }
+    # And that is all that the host's application gets, as the architecture page says.
+    app = Flask(__name__, static_folder=None)
+    app.register_blueprint(create_blueprint(), url_prefix="/v1")
+    added = [rule.rule for rule in app.url_map.iter_rules()]
+    assert sorted(added) == sorted(f"/v1{rule}" for _, rule, _ in ROUTES)
 
 
 def test_providers_table_is_complete() -> None:
@@ -543,6 +562,10 @@ def test_numbers_in_deployment_are_the_codes() -> None:
     assert f"threads above {settings.pool_size}," in text
     assert f"read whole up to {WHOLE_ANSWER // KIB} KiB" in text
     assert f"up to {MAX_JSON // MIB} MiB" in text
+    assert f"for up to {_Lingering.SECONDS:.0f} seconds after the answer" in text
+    bounds = f"at most {_Lingering.MOST // MIB} MiB or {_Lingering.SECONDS:.0f} seconds"
+    assert bounds in read("docs/errors.md")
+    assert bounds in read("docs/architecture.md")
     nginx = re.search(r"client_max_body_size (\d+)m;", text)
     assert nginx
     assert int(nginx[1]) * MIB >= settings.max_bytes + settings.max_form_bytes
@@ -597,29 +620,38 @@ def test_errors_table_is_complete() -> None:
     assert [status for _, status, _ in documented] == sorted(s for _, s, _ in documented)
 
 
-def test_errors_without_a_code_are_those_of_paging() -> None:
+def test_errors_with_the_default_code_are_those_of_paging() -> None:
     params = {
         keyword(call, "param")
         for kind, call in raised()
-        if keyword(call, "code") is None and kind.default_code is None
+        if kind is errors.InvalidRequest and keyword(call, "code") is None
     }
-    (row,) = (r for r in table("docs/errors.md", "Errors without a code") if r[0] == "400")
-    assert set(re.findall(r"`(order|limit|after|[a-z]+)`", row[1])) - {"param"} == params
+    rows = table("docs/errors.md", "Errors with a code")
+    (row,) = (r for r in rows if code(r[0]) == errors.InvalidRequest.default_code)
+    named = re.findall(r"`([a-z]+)`", row[3].partition(" is not valid")[0])
+    assert set(named) == params
+
+
+def test_every_error_of_its_own_has_a_code() -> None:
+    for kind, call in raised():
+        assert keyword(call, "code") or kind.default_code, ast.unparse(call)
 
 
 def test_codes_that_only_a_signal_has() -> None:
     rows = table("docs/errors.md", "A transfer that breaks")
     assigned: set[str | None] = {errors.BrokenTransfer.default_code}
-    for node in ast.walk(ast.parse((PACKAGE / "relay.py").read_text())):
-        if (
-            isinstance(node, ast.Assign)
-            and isinstance(node.value, ast.Constant)
-            and isinstance(node.value.value, str)
-            and any(isinstance(t, ast.Attribute) and t.attr == "error" for t in node.targets)
-        ):
-            assigned.add(node.value.value)
+    for module in ("relay", "response"):
+        for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
+            if (
+                isinstance(node, ast.Assign)
+                and isinstance(node.value, ast.Constant)
+                and isinstance(node.value.value, str)
+                and isinstance(node.targets[0], ast.Attribute)
+                and node.targets[0].attr == "error"
+            ):
+                assigned.add(node.value.value)
     assert {code(row[0]) for row in rows} == assigned
-    assert len(assigned) == 2
+    assert len(assigned) == 3
 
 
 def test_error_bodies_are_as_shown(provider: requests_mock.Mocker) -> None:
@@ -682,11 +714,40 @@ def test_the_few_importers_of_libraries_are_named() -> None:
         library: sorted(
             module for module, (_, others) in imports().items() if library in others
         )
-        for library in ("flask", "requests", "requests_toolbelt")
+        for library in ("flask", "requests", "requests_toolbelt", "urllib3", "blinker")
     }
     for library, modules in importers.items():
-        by = " and ".join(f"`{module}`" for module in modules)
-        assert re.search(rf"`{library}`(?: is imported)? by {by} only", text), (library, by)
+        stated = re.search(rf"`{library}`(?: is imported)? by ([^.]*?) only", text)
+        assert stated, library
+        assert sorted(re.findall(r"`([^`]+)`", stated[1])) == modules, library
+
+
+def test_a_providers_author_finds_all_that_is_named() -> None:
+    text = read("docs/embedding.md").partition("All that it takes is in")[2]
+    module, *names = re.findall(r"`([\w.]+)(?:\(\))?`", text.partition("\n")[0])
+    assert module == provider_names.__name__
+    assert all(hasattr(provider_names, name) for name in names)
+    source = ast.parse(inspect.getsource(provider_names))
+    exported = {
+        alias.asname
+        for node in source.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname
+    }
+    assert set(names) == exported
+
+
+def test_versions_are_those_of_the_package() -> None:
+    project = read("pyproject.toml")
+    for pattern, documented in (
+        (r'^requires-python = ">=([\d.]+)"', "Python {} and newer are supported"),
+        (r'^    "flask>=([\d.]+)"', "Flask {} or newer"),
+        (r'^    "werkzeug>=([\d.]+)"', "werkzeug {} or newer"),
+    ):
+        least = re.search(pattern, project, flags=re.MULTILINE)
+        assert least, pattern
+        assert documented.format(least[1]) in read("README.md")
 
 
 # --- The changelog --------------------------------------------------------------------------

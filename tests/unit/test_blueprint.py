@@ -333,7 +333,7 @@ class TestResolver:
         assert response.json["message"] == "Invalid provider passed"
 
     def test_something_that_is_no_target(self, make_client: MakeClient) -> None:
-        with pytest.raises(TypeError, match="instead of a Target"):
+        with pytest.raises(TypeError, match="not a Target or a strategy"):
             make_client(lambda call: None).get("/v1/files")
 
     def test_what_goes_wrong_in_it_is_a_500_in_json(self, make_client: MakeClient) -> None:

@@ -10,7 +10,9 @@ from flask_portkey_files.errors import InvalidRoute
 def resolve(**headers: str) -> Target:
     pairs = {name.replace("_", "-"): value for name, value in headers.items()}
     call = FilesCall(operation=Operation.LIST, headers=Headers(pairs))
-    return HeaderResolver()(call)
+    target = HeaderResolver()(call)
+    assert isinstance(target, Target)
+    return target
 
 
 @pytest.mark.parametrize(
