@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 
@@ -40,6 +41,7 @@ def _asked_for(headers: Headers) -> float | None:
         text: str = headers.get(name, "").strip()
         if text.isascii() and text.replace(".", "", 1).isdigit():
             return float(text) * milliseconds / 1000
-        if text and (date := parse_date(text)) is not None:
-            return max(0.0, float(date.timestamp()) - time.time())
+        with contextlib.suppress(OverflowError):  # A date that is none.
+            if text and (date := parse_date(text)) is not None:
+                return max(0.0, float(date.timestamp()) - time.time())
     return None

@@ -100,11 +100,16 @@ def create_blueprint(
         relays = state.app.extensions.setdefault("portkey_files", {})
         if bp not in relays:
             settings = Settings.from_mapping(state.app.config)
+            if resolver is not None and settings.api_keys:
+                raise ValueError(
+                    "PORTKEY_FILES_API_KEYS is for the header resolver: this blueprint has a "
+                    "resolver of its own, which would not look at them"
+                )
             resolve = resolver or HeaderResolver(
                 known,
                 virtual_keys=virtual_keys,
                 configs=configs,
-                api_keys=api_keys if api_keys is not None else settings.key_list(),
+                api_keys=api_keys if api_keys is not None else settings.key_list() or None,
             )
             relays[bp] = Relay(resolver=resolve, providers=known, settings=settings)
         state.app.before_request(_unrouted(state.url_prefix or ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import json
 import uuid
@@ -55,8 +56,12 @@ class FilesCall:
 
         Portkey's gateway takes metadata that can't be read for none as well.
         """
+        text: str = self.headers.get("x-portkey-metadata", "")
+        with contextlib.suppress(UnicodeError):
+            # WSGI hands UTF-8 out as if it were Latin-1.
+            text = text.encode("latin-1").decode()
         try:
-            metadata = json.loads(self.headers.get("x-portkey-metadata", ""))
+            metadata = json.loads(text)
         except (ValueError, RecursionError):
             return {}
         return metadata if isinstance(metadata, dict) else {}

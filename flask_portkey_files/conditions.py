@@ -10,23 +10,24 @@ import importlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-regex: Any
+re2: Any
 try:
-    regex = importlib.import_module("regex")
+    re2 = importlib.import_module("re2")
 except ImportError:  # The extra `regex`: $regex is refused without it.
-    regex = None
+    re2 = None
 
 Query: TypeAlias = Mapping[str, Any]
 
-#: What queries may ask about: a call's metadata, by the header ``x-portkey-metadata``.
-CONTEXTS = ("metadata",)
+#: What queries may ask about. A call's metadata is in the header ``x-portkey-metadata``; the
+#: other two are for Portkey's other APIs, and nothing is known of them here.
+CONTEXTS = ("metadata", "params", "url")
 
-#: A pattern longer than this is refused.
+#: How deep queries may be nested.
+MAX_DEPTH = 10
+
+#: A pattern longer than this is refused, and so is one that takes more memory, in bytes.
 MAX_PATTERN = 500
-
-#: How long a match may take, in seconds, before it is none. Both the pattern and the value come
-#: from clients, and some take the standard library's engine for ever.
-REGEX_TIMEOUT = 0.05
+MAX_PATTERN_MEMORY = 1024 * 1024
 
 
 def _number(value: Any) -> float:
@@ -42,13 +43,22 @@ def _same(a: Any, b: Any) -> bool:
     return isinstance(a, bool) is isinstance(b, bool) and bool(a == b)
 
 
+def _compiled(pattern: str) -> Any:
+    """Return *pattern* compiled by RE2.
+
+    Patterns come from clients, and so do the values: RE2 bounds the memory that a pattern
+    takes, and the time that a match takes. Python's own engine does neither.
+    """
+    options = re2.Options()
+    options.max_mem = MAX_PATTERN_MEMORY
+    options.log_errors = False
+    return re2.compile(pattern, options=options)
+
+
 def _matches(value: Any, pattern: str) -> bool:
-    if regex is None or not isinstance(value, str):
+    if re2 is None or not isinstance(value, str):
         return False
-    try:
-        return regex.search(pattern, value, timeout=REGEX_TIMEOUT) is not None
-    except TimeoutError:
-        return False
+    return _compiled(pattern).search(value) is not None
 
 
 #: What an operator says of a value and its own operand.
@@ -83,10 +93,13 @@ def holds(query: Query, context: Mapping[str, Mapping[str, Any]]) -> bool:
     return True
 
 
-def faults(query: Any, path: str) -> Iterator[tuple[str, str]]:
+def faults(query: Any, path: str, *, depth: int = 1) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with a query: the path of each fault and a message."""
     if not isinstance(query, Mapping):
         yield path, "must be an object"
+        return
+    if depth > MAX_DEPTH:
+        yield path, f"is nested more than {MAX_DEPTH} deep"
         return
     for key, test in query.items():
         here = f"{path}.{key}"
@@ -95,9 +108,12 @@ def faults(query: Any, path: str) -> Iterator[tuple[str, str]]:
                 yield here, "must be a list of queries"
             else:
                 for index, part in enumerate(test):
-                    yield from faults(part, f"{here}[{index}]")
+                    yield from faults(part, f"{here}[{index}]", depth=depth + 1)
         elif key.partition(".")[0] not in CONTEXTS or not key.partition(".")[2]:
-            yield here, "must be `metadata.<name>`, `$and` or `$or`"
+            yield (
+                here,
+                "must be `$and`, `$or`, or a name behind `metadata.`, `params.` or `url.`",
+            )
         elif isinstance(test, Mapping):
             for operator, operand in test.items():
                 yield from _operator_faults(operator, operand, f"{here}.{operator}")
@@ -113,12 +129,12 @@ def _operator_faults(operator: str, operand: Any, path: str) -> Iterator[tuple[s
     elif operator in {"$gt", "$gte", "$lt", "$lte"} and _number(operand) != _number(operand):
         yield path, "must be a number"
     elif operator == "$regex":
-        if regex is None:
+        if re2 is None:
             yield path, "is not available: this gateway lacks the extra `regex`"
         elif not isinstance(operand, str) or len(operand) > MAX_PATTERN:
             yield path, f"must be a pattern of at most {MAX_PATTERN} characters"
         else:
             try:
-                regex.compile(operand)
-            except (regex.error, OverflowError, RecursionError):
-                yield path, "is not a regular expression"
+                _compiled(operand)
+            except (re2.error, UnicodeError):
+                yield path, "is not a regular expression that RE2 takes"

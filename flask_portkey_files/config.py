@@ -6,14 +6,14 @@ The format: https://portkey.ai/docs/api-reference/inference-api/config-object
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from .conditions import Query
 from .conditions import faults as query_faults
 from .errors import InvalidConfig
-from .providers import Provider
+from .providers import Provider, checked_base_url
 from .routing import (
     MAX_ATTEMPTS,
     RETRY_STATUS_CODES,
@@ -29,7 +29,7 @@ MODES = ("single", "fallback", "loadbalance", "conditional")
 
 #: How deep strategies may be nested, and how many targets there may be in all.
 MAX_DEPTH = 10
-MAX_TARGETS = 100
+MAX_TARGETS = 20
 
 #: What a config that is not JSON is answered with, by Portkey's own gateway too.
 NOT_JSON = "Invalid config passed. You need to pass a valid json"
@@ -41,6 +41,7 @@ class Defaults:
 
     :param described: returns the target that the call's headers describe, of the given
         provider or of the one that they name; for a config that is a single target.
+    :param slug: the virtual key that the headers name; likewise.
     """
 
     retry: Retry | None = None
@@ -48,6 +49,7 @@ class Defaults:
     custom_host: str | None = None
     forward_headers: tuple[str, ...] = ()
     described: Callable[[str | None], Target | None] | None = None
+    slug: str | None = None
 
 
 def load(text: str) -> Any:
@@ -86,7 +88,7 @@ class ConfigParser:
             hosts need no permission, and may be given a stored credential.
         :raises InvalidConfig: it is not valid; every fault is listed by its path.
         """
-        reading = _Reading(self._providers, self._stored, trusted=trusted)
+        reading = _Reading(self._providers, self._stored, defaults, trusted=trusted)
         route = reading.node(config, "config", defaults, depth=1)
         if reading.faults or route is None:
             raise InvalidConfig("Invalid config passed", faults=reading.faults)
@@ -100,11 +102,13 @@ class _Reading:
         self,
         providers: Mapping[str, Provider],
         stored: Callable[[str], Target | None],
+        headers: Defaults,
         *,
         trusted: bool,
     ) -> None:
         self._providers = providers
         self._stored = stored
+        self._headers = headers
         self._trusted = trusted
         self._targets = 0
         self.faults: list[str] = []
@@ -141,7 +145,7 @@ class _Reading:
             self.fault(f"{path}.targets", f"there may be {MAX_TARGETS} targets in all")
             return None
         # The headers' key is not for whichever provider a strategy names.
-        below = replace(here, described=None)
+        below = replace(here, described=None, slug=None)
         routes = [
             self.node(target, f"{path}.targets[{index}]", below, depth=depth + 1)
             for index, target in enumerate(targets)
@@ -205,14 +209,20 @@ class _Reading:
         name = self._text(node, "provider", path)
         if name is not None and name.startswith("@"):
             slug, name = name[1:], None
+        if slug is None and name is None:
+            slug = here.slug
         if slug is not None:
             return self._stored_target(slug, node, path, here)
         if name is not None and name not in self._providers:
             known = ", ".join(sorted(self._providers))
             self.fault(f"{path}.provider", f"must be one of: {known}")
             return None
-        base = here.described(name) if here.described else name and Target(name)
-        if not base:
+        if here.described is not None and not (self._trusted and name):
+            base = here.described(name)
+        else:
+            # Beside a stored key, the client has no say in what goes with it.
+            base = Target(name) if name else None
+        if base is None:
             self.fault(
                 path, "must have a 'provider', a 'virtual_key', or a strategy and targets"
             )
@@ -221,7 +231,9 @@ class _Reading:
         options = {
             option: text
             for option in provider.options
-            if (text := self._text(node, option, path)) is not None
+            # Portkey's configs know Azure's options without the prefix as well.
+            for name in (option.removeprefix("azure_"), option)
+            if (text := self._text(node, name, path)) is not None
         }
         key = self._text(node, "api_key", path)
         try:
@@ -242,17 +254,16 @@ class _Reading:
         if stored is None:
             self.fault(path, "there is no such virtual key")
             return None
-        if not self._trusted:
-            # A stored credential goes where its owner said, not where a client would have it.
-            given = [
-                name
-                for name in ("api_key", *self._providers[stored.provider].options)
-                if node.get(name) is not None
-            ]
-            if here.custom_host is not None:
-                given.append("custom_host")
-            for name in given:
-                self.fault(f"{path}.{name}", "can't be given for a virtual key")
+        # A stored credential goes where its owner said, not where a client would have it.
+        given = [
+            name
+            for name in ("api_key", *self._providers[stored.provider].options)
+            if node.get(name) is not None
+        ]
+        if here.custom_host is not None and not self._trusted:
+            given.append("custom_host")
+        for name in given:
+            self.fault(f"{path}.{name}", "can't be given for a virtual key")
         return self._finished(stored, here)
 
     def _finished(self, target: Target, here: Defaults) -> Target:
@@ -273,19 +284,28 @@ class _Reading:
     def _defaults(self, node: Mapping[str, Any], path: str, above: Defaults) -> Defaults:
         """Return what holds for a node and all below it."""
         timeout = self._number(node, "request_timeout", path)
-        if timeout is not None and not timeout > 0:
-            self.fault(f"{path}.request_timeout", "must be above zero, in milliseconds")
+        if timeout is not None and timeout < 0:
+            self.fault(f"{path}.request_timeout", "must not be below zero, in milliseconds")
         host = self._text(node, "custom_host", path)
+        if host is not None and self._trusted:
+            try:
+                checked_base_url(host)
+            except ValueError as error:
+                self.fault(f"{path}.custom_host", str(error))
         names = self._value(node, "forward_headers", path, list, what="a list of header names")
         if names is not None and not all(isinstance(name, str) for name in names):
             self.fault(f"{path}.forward_headers", "must be a list of header names")
             names = []
+        headers = self._headers
         return replace(
             above,
             retry=self._retry(node, path) or above.retry,
-            request_timeout=timeout / 1000 if timeout else above.request_timeout,
-            custom_host=above.custom_host if host is None else host,
-            forward_headers=above.forward_headers if names is None else tuple(names),
+            # What headers say of these wins over a config, as in Portkey's gateway.
+            request_timeout=headers.request_timeout
+            or (timeout / 1000 if timeout and timeout > 0 else above.request_timeout),
+            custom_host=headers.custom_host or host or above.custom_host,
+            forward_headers=headers.forward_headers
+            or (above.forward_headers if names is None else tuple(names)),
         )
 
     def _retry(self, node: Mapping[str, Any], path: str) -> Retry | None:
@@ -329,7 +349,7 @@ class _Reading:
 
     def _text(self, node: Mapping[str, Any], name: str, path: str) -> str | None:
         text: str | None = self._value(node, name, path, str, what="a string")
-        return text
+        return text or None  # An empty one says nothing, as in Portkey's gateway.
 
     def _number(self, node: Mapping[str, Any], name: str, path: str) -> float | None:
         value = node.get(name)
@@ -351,15 +371,6 @@ class _Reading:
 
 
 def _is_whole(value: Any) -> bool:
-    return (
-        isinstance(value, (int, float)) and not isinstance(value, bool) and value == int(value)
-    )
-
-
-def targets(route: Route) -> Iterator[Target]:
-    """Yield every target of a route."""
-    if isinstance(route, Target):
-        yield route
-    else:
-        for part in route.targets:
-            yield from targets(part)
+    if isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, int) and not isinstance(value, bool)

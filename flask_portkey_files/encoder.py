@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -32,7 +31,7 @@ class FormEncoder(MultipartEncoder):  # type: ignore[misc]
         #: Whether anything has been read; requests-mock, for one, reads nothing.
         self.started = False
         #: When reading stops with an error, by ``time.monotonic()``.
-        self.deadline = math.inf
+        self.deadline: float | None = None
         self._blocks = self._encode()
         self._rest = memoryview(b"")
 
@@ -74,7 +73,7 @@ class FormEncoder(MultipartEncoder):  # type: ignore[misc]
     def read(self, size: int = -1) -> bytes:
         """Return the next piece of at most *size* bytes, all that is left if it is negative."""
         self.started = True
-        if time.monotonic() > self.deadline:
+        if self.deadline is not None and time.monotonic() > self.deadline:
             raise DeadlineExceeded
         if size < 0:
             rest, self._rest = self._rest, memoryview(b"")

@@ -75,6 +75,11 @@ class InvalidRoute(InvalidRequest):
         return {"status": "failure", "message": self.message, **super().body()}
 
 
+def invalid_provider() -> InvalidRoute:
+    """Return the error for a provider that is not known, in Portkey's own words."""
+    return InvalidRoute("Invalid provider passed", param="x-portkey-provider")
+
+
 class InvalidConfig(InvalidRoute):
     """The config in ``x-portkey-config`` can't be used (400).
 

@@ -42,8 +42,10 @@ REQUEST_HEADERS = (
     "X-Client-Request-Id",
 )
 
-#: What never goes up as the client sent it, even if it asks for that.
+#: What never goes up as the client sent it, even if it asks for that. Beside a stored key, a
+#: client's organization or project would open another one of the key's owner.
 REQUEST_STOP = HOP_BY_HOP | {
+    "api-key",
     "authorization",
     "content-encoding",
     "content-length",
@@ -51,7 +53,13 @@ REQUEST_STOP = HOP_BY_HOP | {
     "cookie",
     "expect",
     "host",
+    "openai-organization",
+    "openai-project",
+    "x-api-key",
+    "x-goog-api-key",
 }
+
+REQUEST_STOP_PREFIXES = ("x-amz-", "x-goog-", "x-portkey-")
 
 #: What never comes down. These speak for the provider's host, and would be taken as speaking
 #: for the gateway's: its cookies, its origin's policies, its server's name and clock, and the
@@ -102,7 +110,9 @@ def may_forward(name: str) -> bool:
     """Return whether a client may ask for its header *name* to go up."""
     low = name.lower()
     return bool(
-        _TOKEN.fullmatch(name) and low not in REQUEST_STOP and not low.startswith("x-portkey-")
+        _TOKEN.fullmatch(name)
+        and low not in REQUEST_STOP
+        and not low.startswith(REQUEST_STOP_PREFIXES)
     )
 
 

@@ -13,15 +13,24 @@ from werkzeug.datastructures import Headers
 from .backoff import wait
 from .call import FilesCall, Operation
 from .egress import EgressPolicy
-from .errors import FilesError, InvalidRoute, UpstreamError, UpstreamTimeout
+from .errors import (
+    FilesError,
+    InvalidRoute,
+    UpstreamError,
+    UpstreamTimeout,
+    invalid_provider,
+)
 from .form import UploadForm
 from .progress import Progress
 from .providers import Provider
 from .providers.base import Answer, Conversation, Relayed, Reshaped, UpstreamResponse
-from .resolver import invalid_provider
-from .routing import Leg, Plan, Target
+from .routing import Chain, Leg, Plan, Target
 from .settings import Settings
 from .transport import Transport
+
+#: How many requests one call may make at most: a config may name many targets, each to be tried
+#: several times.
+MAX_TRIES = 20
 
 logger = logging.getLogger("flask_portkey_files")
 
@@ -53,55 +62,86 @@ class Journeys:
         """Try the targets of a plan in turn and return the answer that counts."""
         if isinstance(trip, Leg):
             return self._visit(trip, call, form, progress)
-        *others, last = trip.plans
-        for part in others:
+        failure: Answer | UpstreamError | None = None
+        for part in trip.plans:
+            result: Answer | UpstreamError
             try:
-                answer = self.go(part, call, form, progress)
+                result = self.go(part, call, form, progress)
             except UpstreamError as error:
-                if error.answered or not trip.goes_on(error.status):
-                    raise
-                logger.warning("%s: %s: %s", progress.option, call.operation, error)
+                result = error
+            last = part is trip.plans[-1] or progress.tries >= MAX_TRIES
+            if last or _is_final(result, trip):
+                break
+            logger.warning(
+                "%s: %s: %s, going on", progress.option, call.operation, _describe(result)
+            )
+            if trip.search and failure is None and result.status != 404:
+                failure = result
             else:
-                if not trip.goes_on(answer.status):
-                    return answer
-                answer.response.close()
-        return self.go(last, call, form, progress)
+                _close(result)
+        if failure is not None and result.status == 404:
+            _close(result)
+            result = failure
+        elif failure is not None:
+            _close(failure)
+        if isinstance(result, UpstreamError):
+            raise result
+        return result
 
     def _visit(
         self, leg: Leg, call: FilesCall, form: UploadForm | None, progress: Progress
     ) -> Answer:
         """Ask one target, again if it says so, and return its answer."""
-        retry = leg.target.retry
         progress.provider, progress.option = leg.target.provider, leg.path
         lost = False
-        for attempt in range(retry.attempts + 1):
+        for attempt in range(leg.target.retry.attempts + 1):
             progress.retries = attempt
-            error: UpstreamError | None = None
+            progress.tries += 1
+            result: Answer | UpstreamError
             try:
-                answer = self._ask(leg.target, call, form)
-            except UpstreamError as caught:
-                error = caught
-                broken = not isinstance(caught, UpstreamTimeout)
-                again = not caught.answered and (
-                    broken or caught.status in retry.on_status_codes
-                )
-                lost = lost or caught.sent
-            else:
-                if lost and call.operation is Operation.DELETE and answer.status == 404:
-                    # The first request did it; only its answer never came.
-                    deleted = {"id": call.file_id, "object": "file", "deleted": True}
-                    return Reshaped(answer.response, deleted)
-                again = answer.status in retry.on_status_codes
-            headers = Headers() if error else answer.response.headers
-            seconds = wait(attempt, retry, headers, most=self._settings.max_retry_wait)
-            if not again or attempt == retry.attempts or seconds is None:
+                result = self._ask(leg.target, call, form)
+            except UpstreamError as error:
+                result = error
+                lost = lost or error.sent
+            if lost and call.operation is Operation.DELETE and result.status == 404:
+                # An earlier request did it; only its answer never came.
+                assert not isinstance(result, UpstreamError)  # noqa: S101 - none is a 404
+                deleted = {"id": call.file_id, "object": "file", "deleted": True}
+                return Reshaped(result.response, deleted)
+            seconds = self._pause(result, leg.target, attempt, progress)
+            if seconds is None:
                 break
-            if error is None:
-                answer.response.close()
+            _close(result)
+            progress.waited += seconds
             time.sleep(seconds)
-        if error is not None:
-            raise error
-        return answer
+        if isinstance(result, UpstreamError):
+            raise result
+        if isinstance(result, Relayed) and 300 <= result.status < 400 and result.status != 304:
+            result.response.close()
+            raise UpstreamError(
+                f"The provider {leg.target.provider} answered with a redirect "
+                f"({result.status}), which is not followed.",
+                code="upstream_redirect",
+            )
+        return result
+
+    def _pause(
+        self, result: Answer | UpstreamError, target: Target, attempt: int, progress: Progress
+    ) -> float | None:
+        """Return how long to wait before *target* is tried again, ``None`` if it is not."""
+        retry = target.retry
+        again = result.status in retry.on_status_codes and not 200 <= result.status < 300
+        headers = Headers()
+        if not isinstance(result, UpstreamError):
+            headers = result.response.headers
+        elif result.answered:
+            again = False
+        elif not isinstance(result, UpstreamTimeout):
+            again = True
+        if not again or attempt == retry.attempts or progress.tries >= MAX_TRIES:
+            return None
+        most = self._settings.max_retry_wait - progress.waited
+        return wait(attempt, retry, headers, most=most) if most >= 0 else None
 
     def _ask(self, target: Target, call: FilesCall, form: UploadForm | None) -> Answer:
         """Hold the conversation of one operation with one target."""
@@ -111,15 +151,7 @@ class Journeys:
             conversation = provider.upload(call, permitted, form)
         else:
             conversation = getattr(provider, call.operation.value)(call, permitted)
-        answer = self._converse(conversation, target)
-        if isinstance(answer, Relayed) and 300 <= answer.status < 400 and answer.status != 304:
-            answer.response.close()
-            raise UpstreamError(
-                f"The provider {target.provider} answered with a redirect ({answer.status}), "
-                "which is not followed.",
-                code="upstream_redirect",
-            )
-        return answer
+        return self._converse(conversation, target)
 
     def _provider(self, target: Target) -> Provider:
         provider = self._providers.get(target.provider)
@@ -169,3 +201,19 @@ class Journeys:
             if response is not None:
                 response.close()
             raise
+
+
+def _is_final(result: Answer | UpstreamError, chain: Chain) -> bool:
+    """Return whether nothing further of *chain* is tried after *result*."""
+    if isinstance(result, UpstreamError) and result.answered:
+        return True
+    return 200 <= result.status < 300 or not chain.goes_on(result.status)
+
+
+def _describe(result: Answer | UpstreamError) -> str:
+    return str(result) if isinstance(result, UpstreamError) else f"status {result.status}"
+
+
+def _close(result: Answer | UpstreamError) -> None:
+    if not isinstance(result, UpstreamError):
+        result.response.close()

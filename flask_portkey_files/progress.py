@@ -24,6 +24,9 @@ class Progress:
         #: Where the last target stands in the route, and how often it was tried again.
         self.option = "config"
         self.retries = 0
+        #: How many requests were made in all, and how many seconds were waited between them.
+        self.tries = 0
+        self.waited = 0.0
         self.body: RequestBody | None = None
         self.bytes_out = 0
         self.error: str | None = None

@@ -116,16 +116,13 @@ class Relay:
 
     def _read_form(self, trip: Plan, call: FilesCall, progress: Progress) -> UploadForm:
         """Read the client's form, up to its file if that can be passed on as it arrives."""
-        first = next(legs(trip))
-        progress.provider, progress.option = first.target.provider, first.path
-        provider = self._journeys.check(first.target, call)
+        live = isinstance(trip, Leg) and not trip.target.retry.attempts
+        for leg in legs(trip):
+            progress.provider, progress.option = leg.target.provider, leg.path
+            provider = self._journeys.check(leg.target, call)
+            live = live and not provider.needs_length
         assert progress.body is not None  # noqa: S101 - it is there for each upload
-        once = isinstance(trip, Leg) and not first.target.retry.attempts
-        return read_form(
-            self._form_reader(progress.body),
-            self._settings,
-            live=once and not provider.needs_length,
-        )
+        return read_form(self._form_reader(progress.body), self._settings, live=live)
 
     def _form_reader(self, body: RequestBody) -> FormReader:
         """Return the reader of the client's form.

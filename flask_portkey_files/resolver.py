@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias
@@ -12,10 +14,15 @@ from werkzeug.datastructures import Headers
 
 from .call import FilesCall
 from .config import ConfigParser, Defaults, load
-from .errors import InvalidConfig, InvalidCredential, InvalidRoute
+from .errors import InvalidConfig, InvalidCredential, InvalidRoute, invalid_provider
 from .headers import bearer
 from .providers import Provider, registry
 from .routing import MAX_ATTEMPTS, Retry, Route, Target
+
+#: The longest x-portkey-request-timeout, in milliseconds: a day.
+MAX_TIMEOUT = 24 * 60 * 60 * 1000
+
+logger = logging.getLogger("flask_portkey_files")
 
 #: What clients send in ``Authorization`` when they have no key for it: portkey-ai for Python
 #: the first, portkey-ai for Node the second, careless string formatting the others.
@@ -61,7 +68,7 @@ class HeaderResolver:
     :param api_keys: the gateway's own keys. With any, ``x-portkey-api-key`` must be one of
         them in each call, and is no provider's key.
     :raises ValueError: there are stored credentials or configs but no gateway keys: whoever
-        can reach the gateway could use them.
+        can reach the gateway could use them. Or one of a mapping's is not valid.
     """
 
     def __init__(
@@ -73,7 +80,7 @@ class HeaderResolver:
         api_keys: ApiKeys | None = None,
     ) -> None:
         self._is_gateway_key = _gateway_keys(api_keys)
-        if (virtual_keys or configs) and self._is_gateway_key is None:
+        if (virtual_keys is not None or configs is not None) and self._is_gateway_key is None:
             raise ValueError(
                 "virtual keys and stored configs need gateway keys (api_keys=, or the setting "
                 "PORTKEY_FILES_API_KEYS): without them, whoever can reach the gateway could "
@@ -83,6 +90,7 @@ class HeaderResolver:
         self._virtual_keys = _lookup(virtual_keys)
         self._configs = _lookup(configs)
         self._parser = ConfigParser(self._providers, self._stored)
+        self._check_stored(virtual_keys, configs)
 
     def __call__(self, call: FilesCall, /) -> Route:
         """Return the route that the call's headers describe.
@@ -96,10 +104,8 @@ class HeaderResolver:
         text = headers.get("x-portkey-config", "").strip()
         if text:
             return self._configured(text, headers, defaults)
-        slug = headers.get("x-portkey-virtual-key", "").strip()
+        slug = _slug(headers)
         name = headers.get("x-portkey-provider", "").strip()
-        if not slug and name.startswith("@"):
-            slug = name[1:]
         if slug:
             if self._stored(slug) is None:
                 raise InvalidRoute(
@@ -119,27 +125,45 @@ class HeaderResolver:
             replace(defaults, described=lambda _: self._described(headers, name)),
         )
 
+    def _check_stored(self, virtual_keys: VirtualKeys | None, configs: Configs | None) -> None:
+        """Look through what is stored, as far as it is at hand, before a client does."""
+        for slug in virtual_keys if isinstance(virtual_keys, Mapping) else ():
+            self._stored(slug)
+        complete = Defaults(described=lambda name: Target(name or next(iter(self._providers))))
+        for name, config in configs.items() if isinstance(configs, Mapping) else ():
+            try:
+                self._parse_stored(config, complete)
+            except InvalidConfig as error:
+                faults = "; ".join(error.faults) or error.message
+                raise ValueError(f"the stored config {name!r} is not valid: {faults}") from None
+
+    def _parse_stored(self, config: Any, defaults: Defaults) -> Route:
+        config = load(config) if isinstance(config, str) else config
+        # Where a stored credential goes is not for the client to say.
+        defaults = replace(defaults, custom_host=None)
+        return self._parser.parse(config, defaults, trusted=True)
+
     def _configured(self, text: str, headers: Headers, defaults: Defaults) -> Route:
         """Return the route of ``x-portkey-config``: JSON, or the id of a stored config."""
-        trusted = not text.startswith("{")
-        config: Any = text
-        if trusted:
-            config = self._configs(text)
-            if config is None:
-                raise InvalidConfig(
-                    "Invalid config passed. It must be JSON or the id of a stored config"
-                )
-        if isinstance(config, str):
-            config = load(config)
 
         def described(name: str | None) -> Target | None:
             name = name or headers.get("x-portkey-provider", "").strip()
             return self._described(headers, name) if name in self._providers else None
 
-        if trusted:
-            # Where a stored credential goes is not for the client to say.
-            return self._parser.parse(config, replace(defaults, custom_host=None), trusted=True)
-        return self._parser.parse(config, replace(defaults, described=described))
+        defaults = replace(defaults, described=described, slug=_slug(headers))
+        if text.startswith("{"):
+            return self._parser.parse(load(text), defaults)
+        config = self._configs(text)
+        if config is None:
+            raise InvalidConfig(
+                "Invalid config passed. It must be JSON or the id of a stored config"
+            )
+        try:
+            return self._parse_stored(config, defaults)
+        except InvalidConfig as error:
+            # What is wrong with it is for its owner to know.
+            logger.error("the stored config %r is not valid: %s", text, error.faults or error)
+            raise InvalidConfig("The stored config can't be used for this call") from None
 
     def _described(self, headers: Headers, name: str) -> Target:
         """Return the target of the provider *name* with the key and options in *headers*."""
@@ -148,17 +172,34 @@ class HeaderResolver:
             for option in self._providers[name].options
             if (value := _option(headers, option))
         }
-        # A gateway key is for the gateway alone.
-        key = headers.get("x-portkey-api-key", "") if self._is_gateway_key is None else ""
+        named = headers.get("x-portkey-provider", "").strip()
+        # The key is for the provider that the headers name, whatever a config says.
+        key = self._api_key(headers) if named in {"", name} else None
         try:
-            return Target(name, api_key=_api_key(headers, key), options=options)
+            return Target(name, api_key=key, options=options)
         except ValueError as error:
             raise InvalidRoute(str(error)) from None
 
+    def _api_key(self, headers: Headers) -> str | None:
+        """Return the provider's key that the client sends, if it sends one."""
+        given = [bearer(headers.get("Authorization"))]
+        if self._is_gateway_key is None:
+            given.append(headers.get("x-portkey-api-key", "").strip())
+        for key in given:
+            if key and key not in PLACEHOLDER_KEYS and not self._is_ours(key):
+                return key
+        return None
+
+    def _is_ours(self, key: str) -> bool:
+        """Return whether *key* is for the gateway alone; clients may send theirs twice."""
+        return self._is_gateway_key is not None and self._is_gateway_key(key)
+
     def _stored(self, slug: str) -> Target | None:
-        target: Target | None = self._virtual_keys(slug)
+        target = self._virtual_keys(slug)
+        if target is not None and not isinstance(target, Target):
+            raise TypeError(f"virtual key {slug!r} is {type(target).__name__}, not a Target")
         if target is not None and target.provider not in self._providers:
-            raise LookupError(
+            raise ValueError(
                 f"virtual key {slug!r} has the unknown provider {target.provider!r}"
             )
         return target
@@ -180,26 +221,39 @@ class HeaderResolver:
             )
 
 
-def invalid_provider() -> InvalidRoute:
-    """Return the error for a provider that is not known."""
-    return InvalidRoute("Invalid provider passed", param="x-portkey-provider")
-
-
 def _gateway_keys(api_keys: ApiKeys | None) -> Callable[[str], bool] | None:
     """Return the check of a gateway key, ``None`` if there are no such keys."""
-    if api_keys is None or callable(api_keys):
-        return api_keys
+    if api_keys is None:
+        return None
+    if callable(api_keys):
+        return _strict(api_keys)
+    if isinstance(api_keys, (str, bytes)):
+        raise TypeError("api_keys must be several keys: a mapping, a list, or a callback")
     keys = list(api_keys.values()) if isinstance(api_keys, Mapping) else list(api_keys)
-    if not all(isinstance(key, str) and key for key in keys):
-        raise ValueError("a gateway key must be a text that is not empty")
+    if not keys or not all(isinstance(key, str) and key.strip() for key in keys):
+        raise ValueError("there must be a gateway key, and none may be empty")
     # Of one length, and all compared: the time taken tells nothing about a key.
-    digests = [_digest(key) for key in keys]
+    digests = [_digest(key.strip()) for key in keys]
 
     def check(key: str) -> bool:
         given = _digest(key)
         return sum(hmac.compare_digest(given, digest) for digest in digests) > 0
 
-    return check if keys else None
+    return check
+
+
+def _strict(callback: Callable[[str], bool]) -> Callable[[str], bool]:
+    """Return *callback*, held to its word: a coroutine, for one, would be true of any key."""
+
+    def check(key: str) -> bool:
+        answer = callback(key)
+        if not isinstance(answer, bool):
+            raise TypeError(
+                f"the api_keys callback returned {type(answer).__name__}, not a bool"
+            )
+        return answer
+
+    return check
 
 
 def _digest(key: str) -> bytes:
@@ -212,7 +266,7 @@ def _lookup(stored: Mapping[str, Any] | Callable[[str], Any] | None) -> Callable
     def look_up(name: str) -> Any:
         if callable(stored):
             return stored(name)
-        return (stored or {}).get(name)
+        return None if stored is None else stored.get(name)
 
     return look_up
 
@@ -222,33 +276,37 @@ def _defaults(headers: Headers) -> Defaults:
 
     :raises InvalidRoute: one of them has no sensible value.
     """
-    count = _whole(headers, "x-portkey-retry-count", most=MAX_ATTEMPTS)
-    timeout = _whole(headers, "x-portkey-request-timeout", least=1)
+    count = _number(headers, "x-portkey-retry-count", most=MAX_ATTEMPTS)
+    if count is not None and not count.is_integer():
+        raise _no_number("x-portkey-retry-count", MAX_ATTEMPTS)
+    timeout = _number(headers, "x-portkey-request-timeout", most=MAX_TIMEOUT)
     forward = headers.get("x-portkey-forward-headers", "")
     return Defaults(
-        retry=Retry(count) if count else None,
+        retry=None if count is None else Retry(int(count)),
         request_timeout=timeout / 1000 if timeout else None,
         custom_host=headers.get("x-portkey-custom-host", "").strip() or None,
         forward_headers=tuple(name.strip() for name in forward.split(",") if name.strip()),
     )
 
 
-def _whole(headers: Headers, name: str, *, least: int = 0, most: int = 10**9) -> int | None:
+def _slug(headers: Headers) -> str | None:
+    """Return the virtual key that the headers name: on its own, or as ``@slug``."""
+    slug = headers.get("x-portkey-virtual-key", "").strip()
+    provider = headers.get("x-portkey-provider", "").strip()
+    return slug or (provider[1:] if provider.startswith("@") else "") or None
+
+
+def _number(headers: Headers, name: str, *, most: int) -> float | None:
     text = headers.get(name, "").strip()
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and least <= int(text[:12]) <= most):
-        raise InvalidRoute(
-            f"The header {name} must be a whole number from {least} to {most}.", param=name
-        )
-    return int(text)
+    if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,3})?", text) or float(text) > most:
+        raise _no_number(name, most)
+    return float(text)
 
 
-def _api_key(headers: Headers, given: str) -> str | None:
-    for key in (bearer(headers.get("Authorization")), given.strip()):
-        if key and key not in PLACEHOLDER_KEYS:
-            return key
-    return None
+def _no_number(name: str, most: int) -> InvalidRoute:
+    return InvalidRoute(f"The header {name} must be a number from 0 to {most}.", param=name)
 
 
 def _option(headers: Headers, option: str) -> str | None:

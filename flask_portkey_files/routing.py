@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import TypeAlias
 
 from .call import FilesCall
-from .conditions import Query, holds
+from .conditions import Query, faults, holds
 from .errors import InvalidRoute
 
 #: The statuses that are tried again unless others are given, as in Portkey's gateway.
@@ -70,7 +71,8 @@ class Target:
     :param request_timeout: seconds until the provider's answer must have begun, the sending
         of an upload included; 408 if it has not.
     :raises ValueError: a key, option or header has characters that can't be sent in one, such
-        as the line break at the end of a key that was read from a file.
+        as the line break at the end of a key that was read from a file; or *request_timeout*
+        is not above zero.
     """
 
     provider: str
@@ -86,6 +88,8 @@ class Target:
     request_timeout: float | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        if self.request_timeout is not None and not self.request_timeout > 0:
+            raise ValueError("request_timeout must be above zero")
         for name, value in self._sent():
             if _UNSENDABLE.search(value):
                 raise ValueError(
@@ -108,34 +112,45 @@ class Fallback:
 
     :param targets: targets, or further strategies.
     :param on_status_codes: the statuses with which the next target is tried; every one that
-        is no success (2xx) if absent. A provider that can't be reached counts as 502, one that
-        does not answer in time as 504 or 408.
+        is no success (2xx, 304, 412, 416) if absent. A provider that can't be reached counts
+        as 502, one that does not answer in time as 504 or 408.
     """
 
     targets: Sequence[Route]
     on_status_codes: Collection[int] | None = None
+
+    def __post_init__(self) -> None:
+        _need_targets(self.targets)
 
 
 @dataclass(frozen=True)
 class LoadBalance:
     """One of the targets, by chance.
 
-    A call for one file is answered by the target that has the file: the others are asked as
-    well if the first one says 404.
+    A call for one file is answered by the target that has the file: the others, even those of
+    weight zero, are asked as well if the first one says 404 or fails.
 
     :param targets: targets, or further strategies.
     :param weights: how often each target is taken in relation to the others; all alike if
         absent.
-    :raises ValueError: the weights are not one for each target, or are all zero.
+    :raises ValueError: there are no targets, or the weights are not one for each, or one is
+        below zero, or all are zero.
     """
 
     targets: Sequence[Route]
     weights: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
+        _need_targets(self.targets)
         weights = self.weights
-        if weights is not None and (len(weights) != len(self.targets) or not sum(weights) > 0):
-            raise ValueError("there must be a weight for each target, and one above zero")
+        if weights is not None and (
+            len(weights) != len(self.targets)
+            or not all(0 <= weight < math.inf for weight in weights)
+            or not any(weights)
+        ):
+            raise ValueError(
+                "there must be a weight for each target, none below zero and one above"
+            )
 
 
 @dataclass(frozen=True)
@@ -146,11 +161,27 @@ class Conditional:
     :param conditions: pairs of a query over the call's metadata, as in Portkey's configs, and
         the index of the target to take if it holds.
     :param default: the index of the target to take if none holds.
+    :raises ValueError: a query is not valid, or an index is that of no target.
     """
 
     targets: Sequence[Route]
     conditions: Sequence[tuple[Query, int]]
     default: int | None = None
+
+    def __post_init__(self) -> None:
+        _need_targets(self.targets)
+        for number, (query, _) in enumerate(self.conditions):
+            for path, message in faults(query, f"conditions[{number}]"):
+                raise ValueError(f"{path} {message}")
+        indexes = [index for _, index in self.conditions]
+        indexes += [] if self.default is None else [self.default]
+        if not all(0 <= index < len(self.targets) for index in indexes):
+            raise ValueError("an index must be that of one of the targets")
+
+
+def _need_targets(targets: Sequence[Route]) -> None:
+    if not targets:
+        raise ValueError("a strategy needs at least one target")
 
 
 #: Where a call can be sent.
@@ -173,10 +204,13 @@ class Chain:
     """Plans that are tried in turn.
 
     :param goes_on: whether an answer of this status leads to the next plan.
+    :param search: whether it is one file that is looked for: that one of the plans knows
+        nothing of it then says less than that another one failed.
     """
 
     plans: Sequence[Plan]
     goes_on: Callable[[int], bool] = field(repr=False)
+    search: bool = False
 
 
 #: A route of which nothing is left to choose.
@@ -195,13 +229,13 @@ def plan(route: Route, call: FilesCall, *, path: str = "config") -> Plan:
         plans = [
             plan(t, call, path=f"{path}.targets[{i}]") for i, t in enumerate(route.targets)
         ]
-        return Chain(plans, _not_ok if codes is None else codes.__contains__)
+        return _in_turn(plans, _not_ok if codes is None else codes.__contains__)
     if isinstance(route, LoadBalance):
         indexes = range(len(route.targets))
         (first,) = random.choices(indexes, route.weights)  # noqa: S311 - no secret
         order = [first, *(i for i in indexes if i != first)] if call.file_id else [first]
         plans = [plan(route.targets[i], call, path=f"{path}.targets[{i}]") for i in order]
-        return plans[0] if len(plans) == 1 else Chain(plans, {404}.__contains__)
+        return _in_turn(plans, _may_be_elsewhere, search=True)
     context = {"metadata": call.metadata}
     matching = (index for query, index in route.conditions if holds(query, context))
     index = next(matching, route.default)
@@ -214,8 +248,19 @@ def plan(route: Route, call: FilesCall, *, path: str = "config") -> Plan:
     return plan(route.targets[index], call, path=f"{path}.targets[{index}]")
 
 
+def _in_turn(
+    plans: Sequence[Plan], goes_on: Callable[[int], bool], *, search: bool = False
+) -> Plan:
+    return plans[0] if len(plans) == 1 else Chain(plans, goes_on, search)
+
+
+def _may_be_elsewhere(status: int) -> bool:
+    return status == 404 or status >= 500
+
+
 def _not_ok(status: int) -> bool:
-    return not 200 <= status < 300
+    # The last three are what a conditional request or one for a range may come to.
+    return not (200 <= status < 300 or status in {304, 412, 416})
 
 
 def legs(of: Plan) -> Iterator[Leg]:

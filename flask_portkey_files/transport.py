@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import http.cookiejar
+import io
 import json
 import math
 import re
@@ -14,7 +15,6 @@ import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import replace
-from io import BufferedIOBase
 from typing import Any, cast
 
 import requests
@@ -24,7 +24,7 @@ from requests.hooks import default_hooks
 from requests.structures import CaseInsensitiveDict
 from werkzeug.datastructures import Headers
 
-from .egress import EgressPolicy, GuardedConnection
+from .egress import EgressPolicy, EgressRefused, GuardedConnection
 from .encoder import DeadlineExceeded, FormEncoder
 from .errors import RequestTimeout, UpstreamError, UpstreamTimeout
 from .providers.base import UpstreamRequest
@@ -33,13 +33,15 @@ from .settings import MIB, Settings
 #: The longest answer that is read whole, to be reshaped.
 MAX_JSON = 16 * MIB
 
-#: How long a connection may take to send, in seconds; set for the time of a call's sending.
-_send_timeout: ContextVar[float] = ContextVar("_send_timeout")
+#: When the answer to the request that is being sent must have begun, by ``time.monotonic()``.
+_deadline: ContextVar[float | None] = ContextVar("_deadline", default=None)
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]+[ \t]*")
 
 _NEVER_CONNECTED = (
     socket.gaierror,
+    ssl.SSLCertVerificationError,
+    urllib3.exceptions.ConnectTimeoutError,
     urllib3.exceptions.NameResolutionError,
     urllib3.exceptions.NewConnectionError,
 )
@@ -131,35 +133,40 @@ class Transport:
             to has to be permitted.
         :raises UpstreamError: the provider can't be reached or speaks no HTTP.
         :raises UpstreamTimeout: it did not connect or answer in time.
+        :raises RequestTimeout: it did not within *timeout*.
         :raises InvalidRoute: the address is not permitted.
         """
         settings = self._settings
         encoder = FormEncoder(request.body) if request.body is not None else None
         prepared = _prepare(request, encoder)
         deadline = None if timeout is None else time.monotonic() + timeout
-        if encoder is not None and deadline is not None:
+        if encoder is not None:
             encoder.deadline = deadline
-        sending = _send_timeout.set(min(settings.read_timeout, timeout or math.inf))
+        token = _deadline.set(deadline)
         try:
             with _mapped(provider):
                 response = (self._guarded if guarded else self._session).send(
                     prepared,
                     stream=True,
                     allow_redirects=False,
-                    timeout=_timeout(settings, timeout),
+                    timeout=(
+                        min(settings.connect_timeout, timeout or math.inf),
+                        settings.read_timeout,
+                    ),
                 )
-        except (UpstreamTimeout, DeadlineExceeded) as error:
-            if timeout is None or (deadline and time.monotonic() < deadline):
+        except (UpstreamError, DeadlineExceeded) as error:
+            if guarded and any(isinstance(cause, socket.gaierror) for cause in _causes(error)):
+                # Told apart, the two would show which names there are inside.
+                raise EgressRefused from error
+            if timeout is None or deadline is None or time.monotonic() < deadline:
                 raise
-            raise RequestTimeout(
+            late = RequestTimeout(
                 f"Request exceeded the timeout sent in the request: {round(timeout * 1000)}ms"
-            ) from error
+            )
+            late.sent = getattr(error, "sent", True)
+            raise late from error
         finally:
-            _send_timeout.reset(sending)
-        open_socket = getattr(getattr(response.raw, "connection", None), "sock", None)
-        if timeout is not None and open_socket is not None:
-            # What was left of the time was for the head.
-            open_socket.settimeout(settings.read_timeout)
+            _deadline.reset(token)
         if response.status_code < 200:
             # http.client takes what is not 100 for final; the real answer is still to come.
             response.close()
@@ -215,18 +222,32 @@ class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make urllib3 send in larger blocks than its 16 KiB, and with the read timeout."""
         super().init_poolmanager(*args, blocksize=self._settings.block_size, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _pools(self._egress)
+        self.poolmanager.pool_classes_by_scheme = _pools(self._settings, self._egress)
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         """Do the same where a proxy is used."""
         manager = super().proxy_manager_for(
             *args, blocksize=self._settings.block_size, **kwargs
         )
-        manager.pool_classes_by_scheme = _pools(self._egress)
+        manager.pool_classes_by_scheme = _pools(self._settings, self._egress)
         return manager
 
 
-def _pools(egress: EgressPolicy | None) -> dict[str, Any]:
+def _time_left(most: float) -> float:
+    """Return for how long a socket may be waited for: *most* seconds, or until the deadline.
+
+    :raises TimeoutError: that is over.
+    """
+    deadline = _deadline.get()
+    if deadline is None:
+        return most
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("the call's time is over")
+    return min(most, left)
+
+
+def _pools(settings: Settings, egress: EgressPolicy | None) -> dict[str, Any]:
     """Return urllib3's connection pools with connections of our own.
 
     Their sends have the read timeout, or what the call allows. urllib3 leaves the connect
@@ -237,10 +258,24 @@ def _pools(egress: EgressPolicy | None) -> dict[str, Any]:
     class Patient:
         response_class: type[http.client.HTTPResponse] = _WholeHead
         sock: socket.socket
+        timeout: float | None
+        requests = 0
 
         def endheaders(self, *args: Any, **kwargs: Any) -> None:
+            self.requests += 1
             super().endheaders(*args, **kwargs)  # type: ignore[misc]
-            self.sock.settimeout(_send_timeout.get())
+            self.sock.settimeout(_time_left(settings.read_timeout))
+
+        def getresponse(self) -> Any:
+            # Kept, since http.client lets go of the socket of a last answer with its head.
+            sock = self.sock
+            self.timeout = _time_left(settings.read_timeout)
+            try:
+                response = super().getresponse()  # type: ignore[misc]
+            except ConnectionError as error:
+                raise (_Stale(str(error)) if self.requests > 1 else error) from None
+            sock.settimeout(settings.read_timeout)
+            return response
 
     mixins: tuple[type, ...] = (Patient,)
     if egress is not None:
@@ -263,31 +298,57 @@ def _pools(egress: EgressPolicy | None) -> dict[str, Any]:
 
 
 class _WholeHead(http.client.HTTPResponse):
-    """An answer whose head is whole: http.client takes a head that is cut for a short one."""
+    """An answer whose head is whole, and there in time.
+
+    http.client takes a head that is cut for a short one, and waits anew for each byte of it.
+    """
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self._sock = sock
 
     def begin(self) -> None:
         """Read the head."""
         stream = self.fp
-        self.fp = cast(Any, _WholeLines(stream))
+        self.fp = cast(Any, _WholeLines(stream, self._sock))
         try:
             super().begin()
         finally:
             if self.fp is not None:  # It is where there is no body to come.
                 self.fp = stream
+            del self._sock
 
 
 class _WholeLines:
     """Reads lines, and takes one without an end for a connection that was cut."""
 
-    def __init__(self, stream: BufferedIOBase) -> None:
+    def __init__(self, stream: io.BufferedReader, sock: socket.socket) -> None:
         self._stream = stream
+        self._sock = sock
         self.close = stream.close
 
     def readline(self, limit: int) -> bytes:
-        line = self._stream.readline(limit)
+        if _deadline.get() is None:
+            line = self._stream.readline(limit)
+        else:
+            line = self._readline_in_time(limit)
         if not line.endswith(b"\n") and len(line) < limit:
             raise http.client.RemoteDisconnected("the connection ended in an answer's head")
         return line
+
+    def _readline_in_time(self, limit: int) -> bytes:
+        line = b""
+        while len(line) < limit and not line.endswith(b"\n"):
+            self._sock.settimeout(_time_left(math.inf))
+            ready = self._stream.peek(1)[: limit - len(line)]
+            if not ready:
+                break
+            line += self._stream.read(ready.find(b"\n") + 1 or len(ready))
+        return line
+
+
+class _Stale(http.client.RemoteDisconnected):
+    """A connection from the pool was closed before it answered once more."""
 
 
 class _StaleConnection(urllib3.Retry):
@@ -301,8 +362,7 @@ class _StaleConnection(urllib3.Retry):
         super().__init__(**{**ONCE_MORE, **options})
 
     def _is_read_error(self, err: Exception) -> bool:
-        # Not a timeout: the provider has the request.
-        return isinstance(err, urllib3.exceptions.ProtocolError)
+        return any(isinstance(cause, _Stale) for cause in _causes(err))
 
 
 ONCE_MORE: dict[str, Any] = {
@@ -316,16 +376,6 @@ ONCE_MORE: dict[str, Any] = {
     "raise_on_redirect": False,
     "raise_on_status": False,
 }
-
-
-def _timeout(settings: Settings, total: float | None) -> Any:
-    """Return the timeouts of a request as requests takes them."""
-    if total is None:
-        return settings.connect_timeout, settings.read_timeout
-    # urllib3 counts the sending in, once the connection is there.
-    return urllib3.Timeout(
-        total=total, connect=settings.connect_timeout, read=settings.read_timeout
-    )
 
 
 def _prepare(request: UpstreamRequest, encoder: FormEncoder | None) -> requests.PreparedRequest:

@@ -11,6 +11,7 @@ from .base import Relayed as Relayed
 from .base import Reshaped as Reshaped
 from .base import UpstreamRequest as UpstreamRequest
 from .base import UpstreamResponse as UpstreamResponse
+from .base import checked_base_url as checked_base_url
 from .base import file_segment as file_segment
 from .openai import OpenAI, OpenAICompatible
 

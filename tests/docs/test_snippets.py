@@ -13,32 +13,48 @@ import re
 import runpy
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import openai
 import pytest
 import requests_mock
 from flask import Flask
+from werkzeug.datastructures import Headers
 
 import flask_portkey_files
 from example_app.__main__ import COMMANDS
+from example_app.stored import read_stored
 from flask_portkey_files import (
+    Conditional,
+    Fallback,
     FilesCall,
     FilesError,
+    HeaderResolver,
+    LoadBalance,
     Operation,
     Outcome,
+    Retry,
     Settings,
     Target,
     create_blueprint,
     errors,
 )
 from flask_portkey_files import providers as provider_names
+from flask_portkey_files.backoff import FIRST, HEADERS, LONGEST
 from flask_portkey_files.blueprint import ROUTES
+from flask_portkey_files.conditions import MAX_PATTERN, OPERATORS, REGEX_TIMEOUT
+from flask_portkey_files.config import MAX_DEPTH, MAX_TARGETS
+from flask_portkey_files.egress import EgressPolicy
+from flask_portkey_files.errors import InvalidRoute
+from flask_portkey_files.headers import HOP_BY_HOP, REQUEST_STOP
 from flask_portkey_files.providers import registry
 from flask_portkey_files.relay import WHOLE_ANSWER
 from flask_portkey_files.resolver import PLACEHOLDER_KEYS
 from flask_portkey_files.response import _Lingering
+from flask_portkey_files.routing import MAX_ATTEMPTS, RETRY_STATUS_CODES
 from flask_portkey_files.settings import KIB, MIB
 from flask_portkey_files.transport import MAX_JSON
 from tests.support.gunicorn import ROOT, Gunicorn
@@ -125,6 +141,18 @@ def code(cell: str) -> str:
 def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
     data = tmp_path_factory.mktemp("example") / "data"
     with Gunicorn(env={"EXAMPLE_DATA_DIR": str(data)}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def stored_example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
+    """The example application with the file of stored credentials of the page on routing."""
+    folder = tmp_path_factory.mktemp("stored")
+    (documented,) = blocks("docs/routing.md", "toml")
+    stored = folder / "stored.toml"
+    stored.write_text(documented.text)
+    env = {"EXAMPLE_DATA_DIR": str(folder / "data"), "EXAMPLE_STORED": str(stored)}
+    with Gunicorn(env=env) as server:
         yield server
 
 
@@ -216,6 +244,17 @@ def check_wrapped(names: Names, provider: requests_mock.Mocker) -> None:
     get(names, "/v1/files", {**headers, "Authorization": "Bearer sk-client"})
     sent = [request.headers["Authorization"] for request in provider.request_history]
     assert sent == ["Bearer sk-of-the-host", "Bearer sk-client"]
+    # The host's key goes nowhere else, and a strategy passes.
+    provider.get(OPENAI_LIST, status_code=503)
+    headers["x-portkey-custom-host"] = "https://evil.example/v1"
+    assert get(names, "/v1/files", headers).status_code == 400
+    assert provider.call_count == len(sent)
+    del headers["x-portkey-custom-host"]
+    leaf = {"provider": "openai", "api_key": "sk-client"}
+    config = {"strategy": {"mode": "fallback"}, "targets": [leaf, leaf]}
+    headers["x-portkey-config"] = json.dumps(config)
+    answer = get(names, "/v1/files", headers)
+    assert answer.headers["x-portkey-last-used-option-index"] == "config.targets[1]"
 
 
 def check_compatible(names: Names, provider: requests_mock.Mocker) -> None:
@@ -302,6 +341,63 @@ def check_signals(names: Names, provider: requests_mock.Mocker) -> None:
     assert names["lines"] == ["content openai 200 12"]
 
 
+def check_virtual_keys(names: Names, provider: requests_mock.Mocker) -> None:
+    azure = "https://contoso.openai.azure.com/openai/v1/files"
+    provider.get(OPENAI_LIST, json={"data": []})
+    provider.get(azure, json={"data": []})
+    key = {"x-portkey-api-key": "gateway-key-of-team-a"}
+    for slug, name, value in (
+        ("openai-prod", "OpenAI-Project", "proj_1"),
+        ("azure-eu", "api-key", "az-host"),
+    ):
+        for header in ({"x-portkey-virtual-key": slug}, {"x-portkey-provider": f"@{slug}"}):
+            # What a client brings itself is ignored beside it.
+            own = {"Authorization": "Bearer sk-client", "x-portkey-openai-project": "other"}
+            assert get(names, "/v1/files", {**key, **header, **own}).status_code == 200
+            sent = provider.request_history[-1].headers
+            assert sent[name] == value
+            assert "sk-client" not in str(sent)
+    called = provider.call_count
+    virtual = {**key, "x-portkey-virtual-key": "openai-prod"}
+    host = {**virtual, "x-portkey-custom-host": "https://evil.example"}
+    assert get(names, "/v1/files", host).status_code == 400
+    # Not read beside a config; nor does a header complete a strategy or a stored config.
+    for config in ({"retry": {"attempts": 1}}, {"virtual_key": "openai-prod", "api_key": "x"}):
+        headers = {**virtual, "x-portkey-config": json.dumps(config)}
+        assert get(names, "/v1/files", headers).get_json()["error"]["code"] == "invalid_config"
+    assert get(names, "/v1/files", {**key, "x-portkey-virtual-key": "x"}).status_code == 400
+    for headers, code_ in (
+        ({}, "missing_api_key"),
+        ({"x-portkey-api-key": "wrong"}, "invalid_api_key"),
+    ):
+        refused = get(names, "/v1/files", {"x-portkey-virtual-key": "azure-eu", **headers})
+        assert refused.status_code == 401
+        assert refused.get_json()["error"]["code"] == code_
+    assert provider.call_count == called
+    stored = {**key, "x-portkey-config": "pc-files"}
+    used = {get(names, "/v1/files", stored).headers["x-portkey-provider"] for _ in range(60)}
+    assert used == {"openai", "azure-openai"}
+
+
+def check_strategies(names: Names, provider: requests_mock.Mocker) -> None:
+    azure = "https://contoso.openai.azure.com/openai/v1/files"
+    provider.get(OPENAI_LIST, json={"data": []})
+    provider.get(azure, json={"data": []})
+    provider.get(f"{OPENAI_LIST}/f", status_code=404)
+    provider.get(f"{azure}/f", json={"id": "f", "object": "file"})
+
+    def option(path: str, **headers: str) -> str:
+        answer = get(names, path, headers)
+        assert answer.status_code == 200
+        return str(answer.headers["x-portkey-last-used-option-index"])
+
+    region = {"x-portkey-metadata": '{"region": "eu"}'}
+    assert option("/v1/files", **region) == "config.targets[1]"
+    both = {option("/v1/files") for _ in range(60)}
+    assert both == {"config.targets[0].targets[0]", "config.targets[0].targets[1]"}
+    assert option("/v1/files/f") == "config.targets[1]"
+
+
 #: What a Python block has done, by page, heading and its place under that.
 CHECKS: dict[tuple[str, str, int], Callable[[Names, requests_mock.Mocker], None]] = {
     ("README.md", "Mount it in your application", 0): check_readme_resolver,
@@ -318,6 +414,8 @@ CHECKS: dict[tuple[str, str, int], Callable[[Names, requests_mock.Mocker], None]
     ("docs/embedding.md", "A prefix with variables", 0): check_prefix,
     ("docs/embedding.md", "Limit the size of uploads", 1): check_own_limit,
     ("docs/embedding.md", "Listen to signals", 0): check_signals,
+    ("docs/routing.md", "Virtual keys", 0): check_virtual_keys,
+    ("docs/routing.md", "Strategies as Python values", 0): check_strategies,
 }
 
 PYTHON = [block for page in PAGES for block in blocks(str(page.relative_to(ROOT)), "python")]
@@ -325,8 +423,10 @@ PYTHON = [block for page in PAGES for block in blocks(str(page.relative_to(ROOT)
 
 @pytest.mark.parametrize("name", sorted({block.page for block in PYTHON}))
 def test_python_blocks_run(
-    name: str, example: Gunicorn, monkeypatch: pytest.MonkeyPatch
+    name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    server = "stored_example" if name == "docs/routing.md" else "example"
+    example: Gunicorn = request.getfixturevalue(server)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-from-environment")
     monkeypatch.setenv("PORTKEY_FILES_MAX_BYTES", "2000")
     names: Names = {"__name__": "documented"}
@@ -341,7 +441,9 @@ def test_python_blocks_run(
     # A script leaves its clients open until it ends.
     if "OpenAI" in names:
         names["client"].close()
+    if "Portkey" in names:
         names["portkey"].openai_client.close()
+        names["portkey"]._client.close()
     # What else a snippet leaves open has to come out here, not in another test.
     names.clear()
     gc.collect()
@@ -503,7 +605,9 @@ def test_headers_table_is_complete() -> None:
     heading = "Headers that the header resolver reads"
     rows = table("docs/configuration.md", heading)
     general = {code(header) for header, provider, _ in rows if provider == "all"}
-    assert general == {"x-portkey-provider", "Authorization", "x-portkey-api-key"}
+    source = "".join((PACKAGE / f"{name}.py").read_text() for name in ("resolver", "call"))
+    read_ = re.findall(r'headers(?:\.get\(|, )"([\w-]+)"', source)
+    assert general == set(read_)
     documented = {(code(row[1]), code(row[0])) for row in rows if row[1] != "all"}
     assert documented == {
         (name, f"x-portkey-{option.replace('_', '-')}")
@@ -515,9 +619,35 @@ def test_headers_table_is_complete() -> None:
 
 
 def test_example_variables_table_is_complete() -> None:
-    rows = table("docs/configuration.md", "The example application")
+    rows, stored = tables("docs/configuration.md", "The example application")
     source = "".join(path.read_text() for path in (ROOT / "example_app").glob("*.py"))
     assert {code(row[0]) for row in rows} == set(re.findall(r"\bEXAMPLE_[A-Z_]+", source))
+    assert [code(row[0]) for row in stored] == ["api_keys", "virtual_keys", "configs"]
+
+
+def test_stored_credentials_may_be_json(tmp_path: Path) -> None:
+    (documented,) = blocks("docs/configuration.md", "json")
+    file = tmp_path / "stored.json"
+    file.write_text(documented.text)
+    stored = read_stored(str(file))
+    assert stored["virtual_keys"]["azure-eu"] == Target(
+        "azure-openai", api_key="az-host", options={"azure_resource_name": "contoso"}
+    )
+    call = FilesCall(
+        operation=Operation.LIST,
+        headers=Headers(
+            {
+                "x-portkey-api-key": "gateway-key-of-team-a",
+                "x-portkey-config": "pc-azure",
+            }
+        ),
+    )
+    assert HeaderResolver(**stored)(call) == dataclasses.replace(
+        stored["virtual_keys"]["azure-eu"], retry=Retry(2)
+    )
+    file.write_text('{"keys": {}}')
+    with pytest.raises(ValueError, match="keys"):
+        read_stored(str(file))
 
 
 def test_routes_table_is_complete() -> None:
@@ -541,6 +671,7 @@ def test_resolver_tables_are_complete() -> None:
     call, target = tables("docs/embedding.md", "Write a resolver")
     for rows, documented in ((call, FilesCall), (target, Target)):
         fields = [field.name for field in dataclasses.fields(documented)]
+        fields += [n for n, v in vars(documented).items() if isinstance(v, cached_property)]
         assert [code(row[0]) for row in rows] == fields
     assert all(operation.name in call[0][1] for operation in Operation)
     section = read("docs/embedding.md").partition("## Listen to signals")[2]
@@ -569,6 +700,176 @@ def test_numbers_in_deployment_are_the_codes() -> None:
     nginx = re.search(r"client_max_body_size (\d+)m;", text)
     assert nginx
     assert int(nginx[1]) * MIB >= settings.max_bytes + settings.max_form_bytes
+
+
+# --- Routing and security -------------------------------------------------------------------
+
+
+def test_routings_commands_do_what_it_says(stored_example: Gunicorn, tmp_path: Path) -> None:
+    start, documented = blocks("docs/routing.md", "sh")
+    assert start.text == "EXAMPLE_STORED=stored.toml .venv/bin/python -m example_app\n"
+    answers: list[str] = []
+    for line in commands(documented.text):
+        command = line.replace(DOCUMENTED_URL, stored_example.url)
+        command = re.sub(r"^curl ", "curl --silent --show-error --fail --noproxy '*' ", command)
+        run = subprocess.run(
+            ["sh", "-c", command], cwd=tmp_path, check=True, capture_output=True, timeout=30
+        )
+        answers.append(run.stdout.decode())
+    _, uploaded, listed = answers
+    head, body = uploaded.replace("\r\n", "\n").split("\n\n", 1)
+    (shown,) = blocks("docs/routing.md", "text")
+    assert set(shown.text.splitlines()) <= set(head.splitlines())
+    assert json.loads(body) in json.loads(listed)["data"]
+    # The first target was tried, and no key got into the log.
+    stored_example.wait_for("upload: Could not reach the provider openai")
+    assert "gateway-key" not in stored_example.log
+    assert "sk-of-the-host" not in stored_example.log
+    headers = [code(row[0]) for row in table("docs/routing.md", "Response headers")]
+    assert [line.partition(":")[0] for line in shown.text.splitlines()] == headers
+    # The commands that the example prints have no gateway key.
+    with (
+        pytest.raises(openai.AuthenticationError) as refused,
+        openai.OpenAI(
+            base_url=f"{stored_example.url}/v1",
+            api_key="unused",
+            default_headers={"x-portkey-provider": "local"},
+        ) as client,
+    ):
+        client.files.list()
+    assert refused.value.code == "missing_api_key"
+
+
+def test_response_headers_table_is_complete() -> None:
+    rows = table("docs/routing.md", "Response headers")
+    source = (PACKAGE / "relay.py").read_text()
+    assert [code(row[0]) for row in rows] == re.findall(r'headers\["(x-portkey-.+?)"\]', source)
+
+
+@pytest.mark.parametrize("block", blocks("docs/routing.md", "json"), ids=lambda b: b.heading)
+def test_configs_shown_are_valid(block: Block) -> None:
+    headers = {"x-portkey-config": json.dumps(json.loads(block.text))}
+    call = FilesCall(operation=Operation.LIST, headers=Headers(headers))
+    route = HeaderResolver()(call)
+    assert isinstance(route, Fallback if block.heading == "Configs" else Conditional)
+
+
+def test_config_table_is_complete() -> None:
+    rows = table("docs/routing.md", "Configs")
+    keys = {name for row in rows for name in re.findall(r"`(\w+)`", row[0])}
+    source = ast.parse((PACKAGE / "config.py").read_text())
+    nodes = {"node", "target"}
+    read_ = {"strategy"}
+    for call in ast.walk(source):
+        if not isinstance(call, ast.Call):
+            continue
+        names = [a.id for a in call.args if isinstance(a, ast.Name)]
+        texts = [a.value for a in call.args if isinstance(a, ast.Constant)]
+        on = call.func.value if isinstance(call.func, ast.Attribute) else None
+        if nodes & {*names, *([on.id] if isinstance(on, ast.Name) else [])}:
+            read_ |= {text for text in texts if isinstance(text, str) and text.isidentifier()}
+    read_ -= {"on_status_codes"}  # It is in `strategy` and in `retry`.
+    options = {option for provider in registry().values() for option in provider.options}
+    assert keys - options == read_
+    assert keys & options
+
+
+def test_operators_table_is_complete() -> None:
+    rows = table("docs/routing.md", "Strategies")
+    documented = [name for row in rows for name in re.findall(r"`(\$\w+)`", row[0])]
+    assert documented == list(OPERATORS)
+
+
+def test_python_values_table_is_complete() -> None:
+    rows = table("docs/routing.md", "Strategies as Python values")
+    for name, meaning in rows:
+        value = getattr(flask_portkey_files, code(name))
+        fields = {f.name for f in dataclasses.fields(value) if f.name != "_"}
+        if value is not Target:
+            assert fields <= set(re.findall(r"`(\w+)`", meaning)), name
+    assert [code(name) for name, _ in rows] == [
+        kind.__name__ for kind in (Target, Retry, Fallback, LoadBalance, Conditional)
+    ]
+
+
+def test_numbers_in_routing_are_the_codes() -> None:
+    text = read("docs/routing.md")
+    *most, last = sorted(RETRY_STATUS_CODES)
+    assert f"if absent {', '.join(map(str, most))} and {last};" in text
+    assert f"from 0 to {MAX_ATTEMPTS}." in text
+    assert f"nested {MAX_DEPTH} deep, and a config may have {MAX_TARGETS} targets" in text
+    assert f"at most {MAX_TARGETS} targets, nested {MAX_DEPTH} deep" in read("docs/security.md")
+    waits = [min(FIRST * 2**n, LONGEST) for n in range(MAX_ATTEMPTS)]
+    *first, last_ = [f"{wait:g}" for wait in waits]
+    assert f"half and all of {', '.join(first)} and {last_} seconds" in text
+    names = [f"`{name}`" for name in ("retry-after-ms", "x-ms-retry-after-ms", "Retry-After")]
+    assert [name.strip("`").lower() for name in names] == [name for name, _ in HEADERS]
+    assert f"{names[0]}, {names[1]} or {names[2]}" in text
+    seconds = Settings().max_retry_wait
+    assert f"`PORTKEY_FILES_MAX_RETRY_WAIT`, {seconds:.0f} seconds by default" in text
+    assert f"at most {MAX_PATTERN} characters" in text
+    assert f"longer than {REGEX_TIMEOUT * 1000:.0f} milliseconds" in text
+    assert f"{REGEX_TIMEOUT * 1000:.0f} milliseconds" in read("docs/security.md")
+
+
+def test_headers_that_are_not_forwarded_are_named() -> None:
+    section = read("docs/routing.md").partition("## Forwarded headers")[2].partition("##")[0]
+    named = {name.lower() for name in re.findall(r"`([A-Z][\w-]+)`", section)}
+    assert named == REQUEST_STOP - HOP_BY_HOP
+
+
+def test_custom_hosts_are_allowed_as_the_examples_say() -> None:
+    rows = table("docs/security.md", "Examples")
+    assert {row[3] for row in rows} == {"reached", "refused"}
+    for setting, host, address, result in rows:
+        policy = EgressPolicy("" if setting == "unset" else code(setting))
+        url = urlsplit(code(host))
+        port = url.port or {"http": 80, "https": 443}[url.scheme]
+        try:
+            policy.check_url(code(host))
+            policy.check_address(code(address), port)
+        except InvalidRoute:
+            assert result == "refused", (setting, host)
+        else:
+            assert result == "reached", (setting, host)
+
+
+def test_forms_of_allowed_hosts_are_forms() -> None:
+    section = read("docs/security.md").partition("### The setting")[2].partition("###")[0]
+    entries = [e for row in table("docs/security.md", "The setting") for e in row[0].split(",")]
+    assert len(entries) == 7
+    with_ports = re.findall(r"`([^`]+:\d{3,4})`", section)
+    assert len(with_ports) == 4
+    for entry in [*(code(entry.strip()) for entry in entries), *with_ports]:
+        EgressPolicy(entry)
+
+
+def test_a_client_may_forward_openais_project_unless_it_is_stored(
+    provider: requests_mock.Mocker,
+) -> None:
+    """What the page on security warns of."""
+    provider.get(OPENAI_LIST, json={})
+    options = {"openai_project": "stored", "openai_organization": "stored"}
+    app = Flask(__name__)
+    files = create_blueprint(
+        virtual_keys={
+            "fixed": Target("openai", api_key="sk", options=options),
+            "open": Target("openai", api_key="sk"),
+        },
+        api_keys=["gw"],
+    )
+    app.register_blueprint(files, url_prefix="/v1")
+    for slug, allowed in (("fixed", {"stored"}), ("open", {"clients", None})):
+        headers = {
+            "x-portkey-api-key": "gw",
+            "x-portkey-virtual-key": slug,
+            "x-portkey-forward-headers": "OpenAI-Project, OpenAI-Organization",
+            "OpenAI-Project": "clients",
+            "OpenAI-Organization": "clients",
+        }
+        assert app.test_client().get("/v1/files", headers=headers).status_code == 200
+        sent = provider.request_history[-1].headers
+        assert {sent.get("OpenAI-Project"), sent.get("OpenAI-Organization")} <= allowed
 
 
 # --- Errors ---------------------------------------------------------------------------------
@@ -657,7 +958,7 @@ def test_codes_that_only_a_signal_has() -> None:
 def test_error_bodies_are_as_shown(provider: requests_mock.Mocker) -> None:
     app = Flask(__name__)
     app.register_blueprint(create_blueprint(), url_prefix="/v1")
-    purpose, route = blocks("docs/errors.md", "json")
+    purpose, route, config = blocks("docs/errors.md", "json")
     answer = app.test_client().post(
         "/v1/files",
         data={"purpose": "", "file": (io.BytesIO(b"{}"), "data.jsonl")},
@@ -668,6 +969,10 @@ def test_error_bodies_are_as_shown(provider: requests_mock.Mocker) -> None:
     answer = app.test_client().get("/v1/files", headers={"x-portkey-provider": "nobody"})
     assert answer.status_code == 400
     assert answer.get_json() == json.loads(route.text)
+    (given,) = re.findall(r"`x-portkey-config` was `(.+?)`:\n", read("docs/errors.md"))
+    answer = app.test_client().get("/v1/files", headers={"x-portkey-config": given})
+    assert answer.status_code == 400
+    assert answer.get_json() == json.loads(config.text)
     assert not provider.called
 
 

@@ -169,6 +169,43 @@ class TestFallback:
             assert response.data == b"x"
             assert marks(response)[1] == "config.targets[1]"
 
+    @pytest.mark.parametrize("first", [{"status_code": 503}, {"exc": RESET}])
+    def test_a_target_that_is_down_does_not_hide_the_file(
+        self, going: Going, requests_mock: requests_mock.Mocker, first: Any
+    ) -> None:
+        requests_mock.get(f"{A}/f", **first)
+        requests_mock.get(f"{B}/f", [{"json": {"id": "f"}}, {"status_code": 404}])
+        client = going(LoadBalance(BOTH.targets, [1, 0]))
+        assert client.get("/v1/files/f").json == {"id": "f"}
+        # Nor is it sure that there is none.
+        assert client.get("/v1/files/f").status_code == first.get("status_code", 502)
+
+    @pytest.mark.parametrize("status", [304, 412, 416])
+    def test_what_a_condition_comes_to_is_an_answer(
+        self, going: Going, requests_mock: requests_mock.Mocker, status: int
+    ) -> None:
+        requests_mock.get(f"{A}/f", status_code=status)
+        assert going(BOTH).get("/v1/files/f").status_code == status
+
+    def test_a_call_makes_so_many_requests_and_no_more(
+        self, going: Going, requests_mock: requests_mock.Mocker, slept: list[float]
+    ) -> None:
+        requests_mock.get(A, status_code=503, json={"e": 1})
+        route = Fallback([target("a", retry=Retry(5)) for _ in range(20)])
+        response = going(route).get("/v1/files")
+        assert (response.status_code, response.json) == (503, {"e": 1})
+        assert requests_mock.call_count == 20
+        assert sum(slept) <= 30
+
+    def test_a_success_is_never_sent_again(
+        self, going: Going, requests_mock: requests_mock.Mocker
+    ) -> None:
+        requests_mock.post(A, json={})
+        retry = Retry(2, on_status_codes=[200])
+        route = Fallback([target("a", retry=retry), target("b")], [200])
+        going(route).post("/v1/files", data=FORM, content_type=CONTENT_TYPE)
+        assert requests_mock.call_count == 1
+
     def test_conditional(self, going: Going, requests_mock: requests_mock.Mocker) -> None:
         requests_mock.get(B, json={})
         route = Conditional(BOTH.targets, [({"metadata.tier": "paid"}, 1)])
@@ -270,7 +307,8 @@ class TestUpload:
         ("route", "live"),
         [
             (target("a"), True),
-            (Fallback([target("a")]), False),
+            (Fallback([target("a")]), True),
+            (Fallback([target("a"), target("b")]), False),
             (LoadBalance([target("a")]), True),
             (Conditional([target("a")], [], 0), True),
             (target("a", retry=Retry(1)), False),
@@ -305,6 +343,15 @@ class TestUpload:
         assert marks(response) == ("b", "config.targets[1]", "1")
         assert set(seen) == {hashlib.sha256(b"content" * 1000).hexdigest()}
 
+    def test_no_target_may_be_incomplete(
+        self, going: Going, requests_mock: requests_mock.Mocker
+    ) -> None:
+        """It would hide what the others say, once the whole file has come."""
+        route = Fallback([target("a"), Target("b")])
+        response = going(route).post("/v1/files", data=FORM, content_type=CONTENT_TYPE)
+        assert (response.status_code, marks(response)[1]) == (401, "config.targets[1]")
+        assert requests_mock.call_count == 0
+
     def test_a_form_that_is_none_reaches_nobody(
         self, going: Going, requests_mock: requests_mock.Mocker
     ) -> None:
@@ -336,19 +383,26 @@ class TestForwardHeaders:
     def test_what_may_go_up(self, going: Going, requests_mock: requests_mock.Mocker) -> None:
         requests_mock.get(A, json={})
         names = ["X-Own", "Cookie", "authorization", "Host", "x-portkey-api-key", "Connection"]
+        names += ["OpenAI-Project", "openai-organization", "api-key"]
         client = going(target("a", forward_headers=[*names, "bad name", "X-Absent"]))
         client.set_cookie("session", "secret")
         client.get(
             "/v1/files",
-            headers={"X-Own": "1", "Authorization": "Bearer client", "x-portkey-api-key": "p"},
+            headers={
+                "X-Own": "1",
+                "Authorization": "Bearer client",
+                "x-portkey-api-key": "p",
+                "OpenAI-Project": "proj_other",
+                "api-key": "k",
+            },
         )
         sent = requests_mock.last_request
         assert sent is not None
         assert sent.headers["X-Own"] == "1"
         assert sent.headers["Authorization"] == "Bearer sk-a"
-        assert not {"cookie", "host", "x-portkey-api-key", "connection"} & {
-            name.lower() for name in sent.headers
-        }
+        assert not {name.lower() for name in names[1:]} & (
+            {name.lower() for name in sent.headers} - {"authorization"}
+        )
 
 
 class TestCustomHost:
@@ -417,6 +471,10 @@ class TestBlueprint:
         assert requests_mock.last_request.headers["Authorization"] == "Bearer sk-a"
         del headers["x-portkey-api-key"]
         assert client.get("/v1/files", headers=headers).status_code == 401
+
+    def test_gateway_keys_that_nobody_would_look_at(self, make_client: MakeClient) -> None:
+        with pytest.raises(ValueError, match="would not look at them"):
+            make_client(lambda call: target("a"), config={"PORTKEY_FILES_API_KEYS": "gw"})
 
     def test_a_bad_list_of_hosts_is_said_at_start_up(self, make_client: MakeClient) -> None:
         with pytest.raises(ValueError, match="PORTKEY_FILES_ALLOWED_HOSTS"):

@@ -99,6 +99,11 @@ class TestTarget:
         )
         assert repr(target) == "Target(provider='openai')"
 
+    @pytest.mark.parametrize("timeout", [0, -1])
+    def test_no_time_at_all(self, timeout: float) -> None:
+        with pytest.raises(ValueError, match="request_timeout"):
+            Target("openai", request_timeout=timeout)
+
     @pytest.mark.parametrize("key", ["sk-1\n", "sk-\x00", "sk-→"])
     def test_a_key_that_cannot_be_sent_is_refused_and_not_quoted(self, key: str) -> None:
         for arguments in ({"api_key": key}, {"options": {"t": key}}, {"headers": {"X": key}}):

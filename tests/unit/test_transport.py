@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ import requests_mock
 import urllib3
 from werkzeug.datastructures import Headers
 
-from flask_portkey_files.errors import UpstreamError, UpstreamTimeout
+from flask_portkey_files.egress import EgressPolicy, EgressRefused
+from flask_portkey_files.errors import RequestTimeout, UpstreamError, UpstreamTimeout
 from flask_portkey_files.form import FilePart, UploadForm
 from flask_portkey_files.providers.base import UpstreamRequest
 from flask_portkey_files.settings import KIB, MIB, Settings
@@ -388,3 +389,146 @@ def test_control_characters_in_a_header_become_blanks(requests_mock: Any) -> Non
     requests_mock.get("http://acme.example/", headers={"X-Folded": "a\r\n  b", "X-C": "a\x01b"})
     headers = send("http://acme.example/").headers
     assert (headers["X-Folded"], headers["X-C"]) == ("a b", "a b")
+
+
+def test_only_a_connection_from_the_pool_is_replaced() -> None:
+    with Upstream(once(Connection.reset)) as upstream:
+        with pytest.raises(UpstreamError):
+            send(upstream.url)
+        assert upstream.connections == 1
+
+
+class TestRequestTimeout:
+    def request(self, url: str, timeout: float, settings: Settings | None = None) -> Any:
+        transport = Transport(settings or Settings())
+        return transport.send(get(url), provider=PROVIDER, timeout=timeout)
+
+    def test_no_answer(self) -> None:
+        def script(connection: Connection) -> None:
+            connection.read_head()
+            connection.read_some()
+
+        with Upstream(script) as upstream:
+            with pytest.raises(RequestTimeout, match="in the request: 50ms") as raised:
+                self.request(upstream.url, 0.05)
+            error = raised.value
+            assert (error.status, error.body()["error"]) == (
+                408,
+                {
+                    "message": "Request exceeded the timeout sent in the request: 50ms",
+                    "type": "timeout_error",
+                    "param": None,
+                    "code": "request_timeout",
+                },
+            )
+            assert error.sent
+
+    def test_a_head_that_drips(self) -> None:
+        stop = threading.Event()
+
+        def script(connection: Connection) -> None:
+            connection.read_head()
+            for byte in HEAD + b"X: " + b"x" * 1000:
+                connection.send(bytes([byte]))
+                if stop.wait(0.02):
+                    return
+
+        with Upstream(script) as upstream:
+            with pytest.raises(RequestTimeout):
+                self.request(upstream.url, 0.1)
+            stop.set()
+
+    @pytest.mark.parametrize("header", [(), ("Connection: close",)])
+    def test_it_is_for_the_head_alone(self, header: tuple[str, ...]) -> None:
+        started = threading.Event()
+
+        def script(connection: Connection) -> None:
+            connection.read_head()
+            lines = ["HTTP/1.1 200 OK", "Content-Length: 2", *header]
+            connection.send("\r\n".join(lines).encode() + b"\r\n\r\n1")
+            started.wait(5)
+            # What is waited for here is the call's own time to be over.
+            threading.Event().wait(0.2)
+            connection.send(b"2")
+
+        with Upstream(script) as upstream:
+            response = self.request(upstream.url, 0.15)
+            started.set()
+            assert b"".join(response.blocks()) == b"12"
+            response.close()
+
+    def test_it_leaves_nothing_on_the_connection(self) -> None:
+        def script(connection: Connection) -> None:
+            connection.read_head()
+            connection.answer()
+            connection.read_head()
+            threading.Event().wait(0.2)
+            connection.answer()
+
+        with Upstream(script) as upstream:
+            transport = Transport(Settings())
+            first = transport.send(get(upstream.url), provider=PROVIDER, timeout=0.1)
+            assert first.json() == {}
+            first.close()
+            second = transport.send(get(upstream.url), provider=PROVIDER)
+            assert second.json() == {}
+            second.close()
+            assert upstream.connections == 1
+
+    def test_an_upload_that_is_not_taken(self) -> None:
+        def script(connection: Connection) -> None:
+            connection.read_head()
+            done.wait(5)
+
+        done = threading.Event()
+        part = FilePart("a", "text/plain", (), SpooledFile([bytes(32 * MIB)], Settings()))
+        with Upstream(script) as upstream:
+            request = UpstreamRequest(
+                method="POST", url=upstream.url, headers=Headers(), body=UploadForm((), part)
+            )
+            with pytest.raises(RequestTimeout):
+                Transport(Settings()).send(request, provider=PROVIDER, timeout=0.1)
+            done.set()
+        part.body.close()
+
+    def test_an_upload_whose_bytes_come_too_late(self) -> None:
+        class Body:
+            length = 2
+
+            def blocks(self) -> Iterator[bytes]:
+                yield b"1"
+                threading.Event().wait(0.1)
+                yield b"2"
+
+            def close(self) -> None:
+                pass
+
+        form = UploadForm((), FilePart("a", "text/plain", (), Body()))
+        with Upstream(once(lambda c: c.send(c.read_body()[0][:0]))) as upstream:
+            request = UpstreamRequest(
+                method="POST", url=upstream.url, headers=Headers(), body=form
+            )
+            with pytest.raises(RequestTimeout):
+                Transport(Settings()).send(request, provider=PROVIDER, timeout=0.05)
+
+
+class TestGuarded:
+    def test_an_unknown_name_is_told_from_a_forbidden_one_by_nobody(self) -> None:
+        transport = Transport(Settings(), EgressPolicy("*"))
+        for url in ("http://nobody.invalid/", "http://localhost/"):
+            with pytest.raises(EgressRefused) as raised:
+                transport.send(get(url), provider=PROVIDER, guarded=True)
+            assert raised.value.message == "Invalid custom host"
+
+    def test_what_is_permitted_is_reached_and_the_rest_is_not(self) -> None:
+        with Upstream(once(Connection.answer)) as upstream:
+            transport = Transport(Settings(), EgressPolicy(f"127.0.0.1:{upstream.port}"))
+            response = transport.send(get(upstream.url), provider=PROVIDER, guarded=True)
+            assert response.json() == {}
+            response.close()
+        with Upstream(once(Connection.answer)) as other:
+            with pytest.raises(EgressRefused):
+                transport.send(get(other.url), provider=PROVIDER, guarded=True)
+            assert other.connections == 0
+            # A target of the host's own goes where it says.
+            transport.send(get(other.url), provider=PROVIDER).close()
