@@ -7,12 +7,13 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TypeAlias
 
 from werkzeug.datastructures import Headers
 
 from .backoff import wait
 from .call import FilesCall, Operation
-from .egress import EgressPolicy
+from .egress import EgressPolicy, EgressRefused
 from .errors import (
     FilesError,
     InvalidRoute,
@@ -33,6 +34,10 @@ from .transport import Transport
 MAX_TRIES = 20
 
 logger = logging.getLogger("flask_portkey_files")
+
+
+#: What trying a target comes to: an answer, or that there was none.
+Result: TypeAlias = Answer | UpstreamError | EgressRefused
 
 
 class Journeys:
@@ -62,12 +67,12 @@ class Journeys:
         """Try the targets of a plan in turn and return the answer that counts."""
         if isinstance(trip, Leg):
             return self._visit(trip, call, form, progress)
-        failure: Answer | UpstreamError | None = None
+        failure: Result | None = None
         for part in trip.plans:
-            result: Answer | UpstreamError
+            result: Result
             try:
                 result = self.go(part, call, form, progress)
-            except UpstreamError as error:
+            except (UpstreamError, EgressRefused) as error:
                 result = error
             last = part is trip.plans[-1] or progress.tries >= MAX_TRIES
             if last or _is_final(result, trip):
@@ -84,7 +89,7 @@ class Journeys:
             result = failure
         elif failure is not None:
             _close(failure)
-        if isinstance(result, UpstreamError):
+        if isinstance(result, FilesError):
             raise result
         return result
 
@@ -203,17 +208,17 @@ class Journeys:
             raise
 
 
-def _is_final(result: Answer | UpstreamError, chain: Chain) -> bool:
+def _is_final(result: Result, chain: Chain) -> bool:
     """Return whether nothing further of *chain* is tried after *result*."""
     if isinstance(result, UpstreamError) and result.answered:
         return True
     return 200 <= result.status < 300 or not chain.goes_on(result.status)
 
 
-def _describe(result: Answer | UpstreamError) -> str:
-    return str(result) if isinstance(result, UpstreamError) else f"status {result.status}"
+def _describe(result: Result) -> str:
+    return str(result) if isinstance(result, FilesError) else f"status {result.status}"
 
 
-def _close(result: Answer | UpstreamError) -> None:
-    if not isinstance(result, UpstreamError):
+def _close(result: Result) -> None:
+    if not isinstance(result, FilesError):
         result.response.close()
