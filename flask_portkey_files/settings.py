@@ -82,8 +82,8 @@ class Settings:
         30.0,
         least=0,
         doc=(
-            "The longest wait, in seconds, before a retry; a provider that asks for more is "
-            "not tried again."
+            "The longest that a call may wait for its retries, in seconds and all together; a "
+            "provider that asks for more is not tried again."
         ),
     )
     spool_memory: int = _setting(

@@ -45,16 +45,18 @@ from flask_portkey_files import (
 from flask_portkey_files import providers as provider_names
 from flask_portkey_files.backoff import FIRST, HEADERS, LONGEST
 from flask_portkey_files.blueprint import ROUTES
-from flask_portkey_files.conditions import MAX_PATTERN, OPERATORS, REGEX_TIMEOUT
+from flask_portkey_files.conditions import CONTEXTS, MAX_PATTERN, OPERATORS
+from flask_portkey_files.conditions import MAX_DEPTH as QUERY_DEPTH
 from flask_portkey_files.config import MAX_DEPTH, MAX_TARGETS
 from flask_portkey_files.egress import EgressPolicy
 from flask_portkey_files.errors import InvalidRoute
-from flask_portkey_files.headers import HOP_BY_HOP, REQUEST_STOP
+from flask_portkey_files.headers import HOP_BY_HOP, REQUEST_STOP, REQUEST_STOP_PREFIXES
+from flask_portkey_files.journey import MAX_TRIES
 from flask_portkey_files.providers import registry
 from flask_portkey_files.relay import WHOLE_ANSWER
 from flask_portkey_files.resolver import PLACEHOLDER_KEYS
 from flask_portkey_files.response import _Lingering
-from flask_portkey_files.routing import MAX_ATTEMPTS, RETRY_STATUS_CODES
+from flask_portkey_files.routing import MAX_ATTEMPTS, RETRY_STATUS_CODES, Chain, plan
 from flask_portkey_files.settings import KIB, MIB
 from flask_portkey_files.transport import MAX_JSON
 from tests.support.gunicorn import ROOT, Gunicorn
@@ -361,8 +363,13 @@ def check_virtual_keys(names: Names, provider: requests_mock.Mocker) -> None:
     virtual = {**key, "x-portkey-virtual-key": "openai-prod"}
     host = {**virtual, "x-portkey-custom-host": "https://evil.example"}
     assert get(names, "/v1/files", host).status_code == 400
-    # Not read beside a config; nor does a header complete a strategy or a stored config.
-    for config in ({"retry": {"attempts": 1}}, {"virtual_key": "openai-prod", "api_key": "x"}):
+    # A header completes no strategy.
+    retry = {"retry": {"attempts": 1}}
+    for config in (
+        {"strategy": {"mode": "fallback"}, "targets": [retry]},
+        {"virtual_key": "openai-prod", "api_key": "x"},
+        {"virtual_key": "openai-prod", "openai_project": "x"},
+    ):
         headers = {**virtual, "x-portkey-config": json.dumps(config)}
         assert get(names, "/v1/files", headers).get_json()["error"]["code"] == "invalid_config"
     assert get(names, "/v1/files", {**key, "x-portkey-virtual-key": "x"}).status_code == 400
@@ -374,6 +381,11 @@ def check_virtual_keys(names: Names, provider: requests_mock.Mocker) -> None:
         assert refused.status_code == 401
         assert refused.get_json()["error"]["code"] == code_
     assert provider.call_count == called
+    # But a config that names no provider.
+    for header in (virtual, {**key, "x-portkey-provider": "@openai-prod"}):
+        headers = {**header, "x-portkey-config": json.dumps(retry)}
+        assert get(names, "/v1/files", headers).status_code == 200
+        assert provider.request_history[-1].headers["Authorization"] == "Bearer sk-host"
     stored = {**key, "x-portkey-config": "pc-files"}
     used = {get(names, "/v1/files", stored).headers["x-portkey-provider"] for _ in range(60)}
     assert used == {"openai", "azure-openai"}
@@ -797,8 +809,16 @@ def test_numbers_in_routing_are_the_codes() -> None:
     *most, last = sorted(RETRY_STATUS_CODES)
     assert f"if absent {', '.join(map(str, most))} and {last};" in text
     assert f"from 0 to {MAX_ATTEMPTS}." in text
+    security = read("docs/security.md")
     assert f"nested {MAX_DEPTH} deep, and a config may have {MAX_TARGETS} targets" in text
-    assert f"at most {MAX_TARGETS} targets, nested {MAX_DEPTH} deep" in read("docs/security.md")
+    assert f"at most {MAX_TARGETS} targets, nested {MAX_DEPTH} deep" in security
+    assert f"Queries may be nested {QUERY_DEPTH} deep" in text
+    assert f"queries nest {QUERY_DEPTH} deep too" in security
+    assert f"A call makes at most {MAX_TRIES} requests in all" in text
+    for page in (security, read("CHANGELOG.md"), text):
+        assert f"a call makes at most {MAX_TRIES} requests" in page.replace("A call", "a call")
+    assert f"It makes at most {MAX_TRIES} requests" in read("docs/deployment.md")
+    assert f"tried again at most {MAX_ATTEMPTS} times" in security
     waits = [min(FIRST * 2**n, LONGEST) for n in range(MAX_ATTEMPTS)]
     *first, last_ = [f"{wait:g}" for wait in waits]
     assert f"half and all of {', '.join(first)} and {last_} seconds" in text
@@ -808,14 +828,107 @@ def test_numbers_in_routing_are_the_codes() -> None:
     seconds = Settings().max_retry_wait
     assert f"`PORTKEY_FILES_MAX_RETRY_WAIT`, {seconds:.0f} seconds by default" in text
     assert f"at most {MAX_PATTERN} characters" in text
-    assert f"longer than {REGEX_TIMEOUT * 1000:.0f} milliseconds" in text
-    assert f"{REGEX_TIMEOUT * 1000:.0f} milliseconds" in read("docs/security.md")
+
+
+def test_what_queries_may_name_is_named() -> None:
+    *first, last = (f"`{context}.`" for context in CONTEXTS)
+    assert f"a name behind {', '.join(first)} or {last}" in read("docs/routing.md")
+
+
+def test_statuses_that_end_a_fallback_are_named() -> None:
+    section = read("docs/routing.md").partition("**`fallback`**")[2].partition("\n")[0]
+    named = re.search(r"leads to the next target but 2xx, (\d+), (\d+) and (\d+);", section)
+    assert named
+    target = Target("openai")
+    trip = plan(Fallback([target, target]), FilesCall(operation=Operation.LIST))
+    assert isinstance(trip, Chain)
+    final = {status for status in range(300, 600) if not trip.goes_on(status)}
+    assert final == set(map(int, named.groups()))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda target: Retry(MAX_ATTEMPTS + 1),
+        lambda target: Target("openai", request_timeout=0),
+        lambda target: Fallback([]),
+        lambda target: LoadBalance([target], [1, 1]),
+        lambda target: LoadBalance([target], [-1]),
+        lambda target: LoadBalance([target], [0]),
+        lambda target: Conditional([target], [({"x": 1}, 0)]),
+        lambda target: Conditional([target], [({"metadata.x": 1}, 1)]),
+        lambda target: create_blueprint(lambda call: target, api_keys=["gw"]),
+        lambda target: HeaderResolver(api_keys=[]),
+        lambda target: HeaderResolver(virtual_keys={}),
+        lambda target: HeaderResolver(virtual_keys={"a": Target("nobody")}, api_keys=["gw"]),
+        lambda target: HeaderResolver(configs={"a": {"retry": 1}}, api_keys=["gw"]),
+        lambda target: HeaderResolver(
+            virtual_keys={"a": target},
+            configs={"b": {"virtual_key": "a", "api_key": "sk"}},
+            api_keys=["gw"],
+        ),
+    ],
+)
+def test_what_cant_work_is_a_value_error(wrong: Callable[[Target], object]) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        wrong(Target("openai", api_key="sk"))
+
+
+def test_gateway_keys_are_refused_as_documented() -> None:
+    with pytest.raises(TypeError):
+        HeaderResolver(api_keys="gw")
+    app = Flask(__name__)
+    app.config["PORTKEY_FILES_API_KEYS"] = "gw"
+    with pytest.raises(ValueError, match="PORTKEY_FILES_API_KEYS"):
+        app.register_blueprint(create_blueprint(lambda call: Target("openai")))
+
+
+def test_what_wins_is_as_documented() -> None:
+    """The order in the section on what is inherited."""
+    stored = Target("openai", api_key="sk", retry=Retry(4), request_timeout=9)
+    resolver = HeaderResolver(virtual_keys={"a": stored}, api_keys=["gw"])
+
+    def route(config: Mapping[str, object], **headers: str) -> Target:
+        given = {f"x-portkey-{name.replace('_', '-')}": v for name, v in headers.items()}
+        given |= {"x-portkey-api-key": "gw", "x-portkey-config": json.dumps(config)}
+        found = resolver(FilesCall(operation=Operation.LIST, headers=Headers(given)))
+        assert isinstance(found, Target)
+        return found
+
+    assert route({"virtual_key": "a"}) == stored
+    assert route({"virtual_key": "a"}, retry_count="0").retry == Retry(0)
+    own = {"virtual_key": "a", "retry": {"attempts": 1}, "request_timeout": 2000}
+    found = route(own, retry_count="3", request_timeout="3000")
+    assert (found.retry, found.request_timeout) == (Retry(1), 3)
+    assert route({**own, "request_timeout": 0}, request_timeout="0").request_timeout == 9
+    # The client's key is for the provider that the headers name.
+    for name, key in (("openai", "sk-client"), ("azure-openai", None), ("@a", None)):
+        lent = resolver(
+            FilesCall(
+                operation=Operation.LIST,
+                headers=Headers(
+                    {
+                        "x-portkey-api-key": "gw",
+                        "x-portkey-provider": name,
+                        "x-portkey-config": '{"provider": "openai"}',
+                        "Authorization": "Bearer sk-client",
+                    }
+                ),
+            )
+        )
+        assert isinstance(lent, Target)
+        assert lent.api_key == key
+    # Azure's options without their prefix.
+    azure = {"provider": "azure-openai", "api_key": "az", "resource_name": "contoso"}
+    assert route(azure).options == {"azure_resource_name": "contoso"}
 
 
 def test_headers_that_are_not_forwarded_are_named() -> None:
     section = read("docs/routing.md").partition("## Forwarded headers")[2].partition("##")[0]
     named = {name.lower() for name in re.findall(r"`([A-Z][\w-]+)`", section)}
     assert named == REQUEST_STOP - HOP_BY_HOP
+    prefixes = re.findall(r"`([a-z-]+-)\*`", section)
+    assert tuple(prefixes) == REQUEST_STOP_PREFIXES
 
 
 def test_custom_hosts_are_allowed_as_the_examples_say() -> None:
@@ -844,10 +957,10 @@ def test_forms_of_allowed_hosts_are_forms() -> None:
         EgressPolicy(entry)
 
 
-def test_a_client_may_forward_openais_project_unless_it_is_stored(
+def test_a_client_forwards_no_project_beside_a_stored_key(
     provider: requests_mock.Mocker,
 ) -> None:
-    """What the page on security warns of."""
+    """What the page on security says."""
     provider.get(OPENAI_LIST, json={})
     options = {"openai_project": "stored", "openai_organization": "stored"}
     app = Flask(__name__)
@@ -859,7 +972,7 @@ def test_a_client_may_forward_openais_project_unless_it_is_stored(
         api_keys=["gw"],
     )
     app.register_blueprint(files, url_prefix="/v1")
-    for slug, allowed in (("fixed", {"stored"}), ("open", {"clients", None})):
+    for slug, expected in (("fixed", "stored"), ("open", None)):
         headers = {
             "x-portkey-api-key": "gw",
             "x-portkey-virtual-key": slug,
@@ -869,7 +982,7 @@ def test_a_client_may_forward_openais_project_unless_it_is_stored(
         }
         assert app.test_client().get("/v1/files", headers=headers).status_code == 200
         sent = provider.request_history[-1].headers
-        assert {sent.get("OpenAI-Project"), sent.get("OpenAI-Organization")} <= allowed
+        assert sent.get("OpenAI-Project") == sent.get("OpenAI-Organization") == expected
 
 
 # --- Errors ---------------------------------------------------------------------------------
