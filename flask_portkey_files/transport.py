@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import http.cookiejar
-import io
 import json
 import math
 import re
@@ -13,9 +12,8 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import requests
 import urllib3
@@ -24,7 +22,8 @@ from requests.hooks import default_hooks
 from requests.structures import CaseInsensitiveDict
 from werkzeug.datastructures import Headers
 
-from .egress import EgressPolicy, EgressRefused, GuardedConnection
+from .connection import DEADLINE, StaleConnection, causes_of, pools
+from .egress import EgressPolicy, EgressRefused
 from .encoder import DeadlineExceeded, FormEncoder
 from .errors import RequestTimeout, UpstreamError, UpstreamTimeout
 from .providers.base import UpstreamRequest
@@ -32,9 +31,6 @@ from .settings import MIB, Settings
 
 #: The longest answer that is read whole, to be reshaped.
 MAX_JSON = 16 * MIB
-
-#: When the answer to the request that is being sent must have begun, by ``time.monotonic()``.
-_deadline: ContextVar[float | None] = ContextVar("_deadline", default=None)
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]+[ \t]*")
 
@@ -142,7 +138,7 @@ class Transport:
         deadline = None if timeout is None else time.monotonic() + timeout
         if encoder is not None:
             encoder.deadline = deadline
-        token = _deadline.set(deadline)
+        token = DEADLINE.set(deadline)
         try:
             with _mapped(provider):
                 response = (self._guarded if guarded else self._session).send(
@@ -155,7 +151,8 @@ class Transport:
                     ),
                 )
         except (UpstreamError, DeadlineExceeded) as error:
-            if guarded and any(isinstance(cause, socket.gaierror) for cause in _causes(error)):
+            causes = causes_of(error) if guarded else ()
+            if any(isinstance(cause, socket.gaierror) for cause in causes):
                 # Told apart, the two would show which names there are inside.
                 raise EgressRefused from error
             if timeout is None or deadline is None or time.monotonic() < deadline:
@@ -166,7 +163,7 @@ class Transport:
             late.sent = getattr(error, "sent", True)
             raise late from error
         finally:
-            _deadline.reset(token)
+            DEADLINE.reset(token)
         if response.status_code < 200:
             # http.client takes what is not 100 for final; the real answer is still to come.
             response.close()
@@ -216,166 +213,21 @@ class _Adapter(HTTPAdapter):
         super().__init__(
             pool_connections=settings.pool_size,
             pool_maxsize=settings.pool_size,
-            max_retries=_StaleConnection(),
+            max_retries=StaleConnection(),
         )
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make urllib3 send in larger blocks than its 16 KiB, and with the read timeout."""
         super().init_poolmanager(*args, blocksize=self._settings.block_size, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _pools(self._settings, self._egress)
+        self.poolmanager.pool_classes_by_scheme = pools(self._settings, self._egress)
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         """Do the same where a proxy is used."""
         manager = super().proxy_manager_for(
             *args, blocksize=self._settings.block_size, **kwargs
         )
-        manager.pool_classes_by_scheme = _pools(self._settings, self._egress)
+        manager.pool_classes_by_scheme = pools(self._settings, self._egress)
         return manager
-
-
-def _time_left(most: float) -> float:
-    """Return for how long a socket may be waited for: *most* seconds, or until the deadline.
-
-    :raises TimeoutError: that is over.
-    """
-    deadline = _deadline.get()
-    if deadline is None:
-        return most
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("the call's time is over")
-    return min(most, left)
-
-
-def _pools(settings: Settings, egress: EgressPolicy | None) -> dict[str, Any]:
-    """Return urllib3's connection pools with connections of our own.
-
-    Their sends have the read timeout, or what the call allows. urllib3 leaves the connect
-    timeout on until the request is sent: a provider that pauses in the middle of an upload
-    would be given up as if it could not be reached.
-    """
-
-    class Patient:
-        response_class: type[http.client.HTTPResponse] = _WholeHead
-        sock: socket.socket
-        timeout: float | None
-        requests = 0
-
-        def endheaders(self, *args: Any, **kwargs: Any) -> None:
-            self.requests += 1
-            super().endheaders(*args, **kwargs)  # type: ignore[misc]
-            self.sock.settimeout(_time_left(settings.read_timeout))
-
-        def getresponse(self) -> Any:
-            # Kept, since http.client lets go of the socket of a last answer with its head.
-            sock = self.sock
-            self.timeout = _time_left(settings.read_timeout)
-            try:
-                response = super().getresponse()  # type: ignore[misc]
-            except ConnectionError as error:
-                raise (_Stale(str(error)) if self.requests > 1 else error) from None
-            sock.settimeout(settings.read_timeout)
-            return response
-
-    mixins: tuple[type, ...] = (Patient,)
-    if egress is not None:
-        policy = egress
-
-        class Guarded(GuardedConnection):
-            egress = policy
-
-        mixins = (Patient, Guarded)
-
-    class HTTPPool(urllib3.HTTPConnectionPool):
-        class ConnectionCls(*mixins, urllib3.connection.HTTPConnection):  # type: ignore[misc]
-            """A connection over TCP."""
-
-    class HTTPSPool(urllib3.HTTPSConnectionPool):
-        class ConnectionCls(*mixins, urllib3.connection.HTTPSConnection):  # type: ignore[misc]
-            """A connection over TLS."""
-
-    return {"http": HTTPPool, "https": HTTPSPool}
-
-
-class _WholeHead(http.client.HTTPResponse):
-    """An answer whose head is whole, and there in time.
-
-    http.client takes a head that is cut for a short one, and waits anew for each byte of it.
-    """
-
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self._sock = sock
-
-    def begin(self) -> None:
-        """Read the head."""
-        stream = self.fp
-        self.fp = cast(Any, _WholeLines(stream, self._sock))
-        try:
-            super().begin()
-        finally:
-            if self.fp is not None:  # It is where there is no body to come.
-                self.fp = stream
-            del self._sock
-
-
-class _WholeLines:
-    """Reads lines, and takes one without an end for a connection that was cut."""
-
-    def __init__(self, stream: io.BufferedReader, sock: socket.socket) -> None:
-        self._stream = stream
-        self._sock = sock
-        self.close = stream.close
-
-    def readline(self, limit: int) -> bytes:
-        if _deadline.get() is None:
-            line = self._stream.readline(limit)
-        else:
-            line = self._readline_in_time(limit)
-        if not line.endswith(b"\n") and len(line) < limit:
-            raise http.client.RemoteDisconnected("the connection ended in an answer's head")
-        return line
-
-    def _readline_in_time(self, limit: int) -> bytes:
-        line = b""
-        while len(line) < limit and not line.endswith(b"\n"):
-            self._sock.settimeout(_time_left(math.inf))
-            ready = self._stream.peek(1)[: limit - len(line)]
-            if not ready:
-                break
-            line += self._stream.read(ready.find(b"\n") + 1 or len(ready))
-        return line
-
-
-class _Stale(http.client.RemoteDisconnected):
-    """A connection from the pool was closed before it answered once more."""
-
-
-class _StaleConnection(urllib3.Retry):
-    """Sends a request without a body once more if its connection was closed on it.
-
-    A provider may close an idle connection just when it is used again. What was sent then was
-    not read, and a GET can be repeated in any case.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**{**ONCE_MORE, **options})
-
-    def _is_read_error(self, err: Exception) -> bool:
-        return any(isinstance(cause, _Stale) for cause in _causes(err))
-
-
-ONCE_MORE: dict[str, Any] = {
-    "total": None,
-    "connect": 0,
-    "read": 1,
-    "redirect": 0,
-    "status": 0,
-    "other": 0,
-    "allowed_methods": frozenset({"GET", "HEAD"}),
-    "raise_on_redirect": False,
-    "raise_on_status": False,
-}
 
 
 def _prepare(request: UpstreamRequest, encoder: FormEncoder | None) -> requests.PreparedRequest:
@@ -399,24 +251,6 @@ def _prepare(request: UpstreamRequest, encoder: FormEncoder | None) -> requests.
     return prepared
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield *error* and all that it wraps, whichever way the libraries wrapped it."""
-    queue, seen = [error], set()
-    while queue:
-        error = queue.pop(0)
-        if id(error) in seen:
-            continue
-        seen.add(id(error))
-        yield error
-        linked = (
-            error.__cause__,
-            error.__context__,
-            getattr(error, "reason", None),
-            *error.args,
-        )
-        queue += [cause for cause in linked if isinstance(cause, BaseException)]
-
-
 def _answered(message: str) -> UpstreamError:
     """Return the error for an answer that had begun and can't be used."""
     error = UpstreamError(message)
@@ -435,7 +269,7 @@ def _mapped(provider: str, *, answered: bool = False) -> Iterator[None]:
     try:
         yield
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        causes = list(_causes(error))
+        causes = list(causes_of(error))
         ours: UpstreamError
         if any(isinstance(cause, _TIMEOUTS) for cause in causes):
             ours = UpstreamTimeout(

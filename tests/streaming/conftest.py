@@ -6,11 +6,13 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Protocol
 
 import pytest
 
 from ..support.gunicorn import Gunicorn
+from ..support.parts import require
 from ..support.upstream import Connection, Upstream
 from .wire import KEY, TIMEOUT, Gateway
 
@@ -65,11 +67,17 @@ def serve() -> Iterator[Serve]:
 
 
 @pytest.fixture
+def proc() -> None:
+    """Need what Linux tells of a process's files and memory."""
+    require(Path("/proc/self/fd").exists(), "needs Linux' /proc")
+
+
+@pytest.fixture
 def curl() -> Curl:
     """Run curl with the headers for the provider `local`."""
     path = shutil.which("curl")
-    if path is None:
-        pytest.skip("there is no curl")
+    require(path, "needs curl: apt-get install curl")
+    assert path is not None
 
     def run(*arguments: str) -> subprocess.CompletedProcess[bytes]:
         command = [

@@ -24,7 +24,7 @@ from .wire import (
     wait,
 )
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux' /proc")
+pytestmark = pytest.mark.usefixtures("proc")
 
 SIZE = 64 * MIB
 MOST = 16 * MIB

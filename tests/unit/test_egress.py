@@ -35,6 +35,8 @@ from urllib3.exceptions import (
 from flask_portkey_files.egress import EgressPolicy, EgressRefused, GuardedConnection
 from flask_portkey_files.errors import FilesError, InvalidRoute
 
+from ..support.parts import require
+
 PUBLIC = "93.184.216.34"
 PUBLIC6 = "2606:2800:220:1:248:1893:25c8:1946"
 ANY_NAME = EgressPolicy("*")
@@ -742,7 +744,7 @@ def test_ipv6_is_reached() -> None:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
-        pytest.skip("this machine has no IPv6")
+        require(False, "needs IPv6 on loopback")
     with serving("::1") as port:
         policy = EgressPolicy(f"[::1]:{port}")
         with pools(policy) as manager:
@@ -954,8 +956,8 @@ def test_errors_are_those_of_urllib3(
 
 def test_the_certificate_is_still_for_the_name(resolver: Resolver, tmp_path: Path) -> None:
     openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs the openssl command to make a certificate")
+    require(openssl, "needs openssl: apt-get install openssl")
+    assert openssl is not None
     key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
     subprocess.run(
         [

@@ -36,6 +36,7 @@ ORDER = [
     "progress",
     "response",
     "encoder",
+    "connection",
     "transport",
     "journey",
     "relay",
@@ -49,7 +50,7 @@ OUTSIDE = {
     "flask": {"progress", "response", "relay", "blueprint"},
     "requests": {"transport"},
     "requests_toolbelt": {"encoder"},
-    "urllib3": {"egress", "encoder", "transport"},
+    "urllib3": {"connection", "egress", "encoder", "transport"},
 }
 IO = {"socket", "ssl", "http", "urllib.request", "subprocess", "asyncio"}
 
