@@ -78,7 +78,7 @@ class Journeys:
             if last or _is_final(result, trip):
                 break
             logger.warning(
-                "%s: %s: %s, going on", progress.option, call.operation, _describe(result)
+                "%s: %s: %s (going on)", progress.option, call.operation, _describe(result)
             )
             if trip.search and failure is None and result.status != 404:
                 failure = result
