@@ -58,7 +58,10 @@ def _compiled(pattern: str) -> Any:
 def _matches(value: Any, pattern: str) -> bool:
     if re2 is None or not isinstance(value, str):
         return False
-    return _compiled(pattern).search(value) is not None
+    try:
+        return _compiled(pattern).search(value) is not None
+    except UnicodeError:  # JSON may name half a character, which no text has.
+        return False
 
 
 #: What an operator says of a value and its own operand.
