@@ -11,6 +11,7 @@ from flask import Blueprint, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, default_exceptions
 
+from .allocator import keep_blocks
 from .call import FilesCall, Operation
 from .errors import FilesError
 from .providers import Provider, registry
@@ -111,6 +112,7 @@ def create_blueprint(
                 configs=configs,
                 api_keys=api_keys if api_keys is not None else settings.key_list() or None,
             )
+            keep_blocks()
             relays[bp] = Relay(resolver=resolve, providers=known, settings=settings)
         state.app.before_request(_unrouted(state.url_prefix or ""))
 

@@ -1,23 +1,39 @@
-"""How a connection to a provider behaves: its timeouts, and what it takes for an answer."""
+"""How a request goes over a connection to a provider, and what is taken for its answer."""
 
 from __future__ import annotations
 
+import contextlib
 import http.client
-import io
 import math
+import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any, cast
+from typing import Any
+from urllib.parse import urlsplit
 
 import urllib3
 
 from .egress import EgressPolicy, GuardedConnection
-from .settings import Settings
+from .settings import KIB, Settings
 
 #: When the answer to the request that is being sent must have begun, by ``time.monotonic()``.
 DEADLINE: ContextVar[float | None] = ContextVar("DEADLINE", default=None)
+
+# The bounds of a head are those of http.client.
+_MAX_LINE = 64 * KIB
+_MAX_FIELDS = 100
+
+_STATUS_LINE = re.compile(
+    rb"HTTP/1\.([0-9]) +([1-9][0-9]{2})(?: +(.*?))?[ \t]*\r?\n", re.DOTALL
+)
+_FIELD_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*\r?\n", re.DOTALL)
+# What would end a line of the head that is sent, or be taken for its end by somebody.
+_UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+#: A piece of a body from this size on is not copied to be framed.
+_LARGE = 16 * KIB
 
 
 def causes_of(error: BaseException) -> Iterator[BaseException]:
@@ -53,131 +69,287 @@ def time_left(most: float) -> float:
 
 
 def pools(settings: Settings, egress: EgressPolicy | None) -> dict[str, Any]:
-    """Return urllib3's connection pools with connections of our own.
+    """Return urllib3's connection pools, with :class:`Exchange` before them."""
 
-    Their sends have the read timeout, or what the call allows. urllib3 leaves the connect
-    timeout on until the request is sent: a provider that pauses in the middle of an upload
-    would be given up as if it could not be reached.
-    """
+    class Patient(Exchange):
+        read_timeout = settings.read_timeout
 
-    class Patient:
-        response_class: type[http.client.HTTPResponse] = WholeHead
-        sock: socket.socket
-        timeout: float | None
-        requests = 0
+    class Guarded(GuardedConnection):
+        pass
 
-        def endheaders(self, *args: Any, **kwargs: Any) -> None:
-            self.requests += 1
-            super().endheaders(*args, **kwargs)  # type: ignore[misc]
-            self.sock.settimeout(time_left(settings.read_timeout))
-
-        def getresponse(self) -> Any:
-            # Kept, since http.client lets go of the socket of a last answer with its head.
-            sock = self.sock
-            self.timeout = time_left(settings.read_timeout)
-            try:
-                response = super().getresponse()  # type: ignore[misc]
-            except ConnectionError as error:
-                raise (_Stale(str(error)) if self.requests > 1 else error) from None
-            sock.settimeout(settings.read_timeout)
-            return response
-
-    mixins: tuple[type, ...] = (Patient,)
+    mixins: tuple[type, ...] = ()
     if egress is not None:
-        policy = egress
+        Guarded.egress = egress
+        mixins = (Guarded,)
 
-        class Guarded(GuardedConnection):
-            egress = policy
-
-        mixins = (Patient, Guarded)
-
-    class HTTPPool(urllib3.HTTPConnectionPool):
+    class HTTPPool(Patient, urllib3.HTTPConnectionPool):
         class ConnectionCls(*mixins, urllib3.connection.HTTPConnection):  # type: ignore[misc]
             """A connection over TCP."""
 
-    class HTTPSPool(urllib3.HTTPSConnectionPool):
+    class HTTPSPool(Patient, urllib3.HTTPSConnectionPool):
         class ConnectionCls(*mixins, urllib3.connection.HTTPSConnection):  # type: ignore[misc]
             """A connection over TLS."""
 
     return {"http": HTTPPool, "https": HTTPSPool}
 
 
-class WholeHead(http.client.HTTPResponse):
-    """An answer whose head is whole, and there in time.
+class Exchange:
+    """Sends a request over one of a pool's connections, and reads the head of the answer.
 
-    http.client takes a head that is cut for a short one, and waits anew for each byte of it.
+    To be put before one of urllib3's pools. urllib3 makes the connections, with all that
+    belongs to TLS and proxies, keeps them, and reads the body of an answer. What is between is
+    done here, for three reasons. urllib3 and ``http.client`` take each request and answer
+    through several forms, which is half of what a small one costs. They leave the connect
+    timeout on until a request is sent: a provider that pauses in the middle of an upload would
+    be given up as if it could not be reached. And they take a head that is cut for a short
+    one, and wait anew for each byte of it.
     """
 
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
+    read_timeout: float
+
+    def exchange(
+        self: Any,
+        method: str,
+        target: str,
+        *,
+        headers: Mapping[str, str],
+        body: Iterable[bytes] | None,
+        connect_timeout: float,
+    ) -> urllib3.HTTPResponse:
+        """Send a request and return its answer, with the body still on the wire.
+
+        A ``GET`` or ``HEAD`` is sent once more if its connection was closed on it: a provider
+        may close an idle connection just when it is used again. What was sent then was not
+        read, and these can be repeated in any case.
+
+        :param target: the path with its query, or the whole address where a proxy wants it.
+        :param body: what to send in chunks, or as it is if *headers* has its length.
+        :raises OSError: as the socket does, and urllib3's and ``http.client``'s own errors.
+        """
+        chunked = body is not None and "Content-Length" not in headers
+        head = _head(
+            method, target, {**self._framing(method, target, headers, body), **headers}
+        )
+        again = method in {"GET", "HEAD"}
+        while True:
+            connection = self._get_conn()
+            used = connection.sock is not None
+            try:
+                self._connect(connection, target, connect_timeout)
+                connection.sock.settimeout(time_left(self.read_timeout))
+                # It may have answered before it had all.
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    _send(connection.sock, head, body, chunked=chunked)
+                connection.sock.settimeout(time_left(self.read_timeout))
+                answer = Answer(connection.sock, method)
+                connection.sock.settimeout(self.read_timeout)
+            except ConnectionError:
+                connection.close()
+                if not (used and again):
+                    raise
+                again = False
+            except BaseException:
+                # Half a request must not be taken for a whole one.
+                connection.close()
+                raise
+            else:
+                break
+        if answer.will_close:
+            # The answer still holds the socket.
+            connection.close()
+        return urllib3.HTTPResponse(
+            body=answer,
+            headers=answer.fields,
+            status=answer.status,
+            version=answer.version,
+            reason=answer.reason,
+            preload_content=False,
+            decode_content=False,
+            original_response=answer,
+            pool=self,
+            connection=connection,
+            request_method=method,
+        )
+
+    def _framing(
+        self: Any, method: str, target: str, headers: Mapping[str, str], body: Any
+    ) -> dict[str, str]:
+        """Return what a request needs besides its own headers."""
+        host, port = self.host, self.port
+        if not target.startswith("/"):
+            parts = urlsplit(target)
+            host, port = parts.hostname or "", parts.port
+        if ":" in host:
+            host = f"[{host.partition('%')[0]}]"
+        if not host.isascii():
+            host = host.encode("idna").decode()
+        if port not in {None, {"http": 80, "https": 443}[self.scheme]}:
+            host = f"{host}:{port}"
+        framing = {} if "Host" in headers else {"Host": host}
+        if "Accept-Encoding" not in headers:
+            framing["Accept-Encoding"] = "identity"
+        if body is None:
+            if method in {"POST", "PUT", "PATCH"}:
+                framing["Content-Length"] = "0"
+        elif "Content-Length" not in headers:
+            framing["Transfer-Encoding"] = "chunked"
+        return framing
+
+    def _connect(self: Any, connection: Any, target: str, timeout: float) -> None:
+        if connection.sock is not None:
+            return
+        connection.timeout = timeout
+        if self.proxy is None:
+            connection.connect()
+            return
+        try:
+            if target.startswith("/"):
+                self._prepare_proxy(connection)  # Opens a tunnel, if it is one for TLS.
+            if connection.sock is None:
+                connection.connect()
+        except (OSError, urllib3.exceptions.HTTPError) as error:
+            raise urllib3.exceptions.ProxyError("Cannot connect", error) from error
+
+
+def _head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
+    """Return a request's head.
+
+    :raises ValueError: something in it would end a line.
+    """
+    lines = [f"{method} {target} HTTP/1.1", *(f"{n}: {v}" for n, v in headers.items())]
+    if any(map(_UNSENDABLE.search, lines)):
+        raise ValueError("a control character in the head of a request")
+    return "\r\n".join([*lines, "\r\n"]).encode("latin-1")
+
+
+def _send(
+    sock: socket.socket, head: bytes, body: Iterable[bytes] | None, *, chunked: bool
+) -> None:
+    """Send a request: its head together with the first piece of its body."""
+    for piece in body or ():
+        if not chunked:
+            pieces = [head, piece]
+        elif piece:
+            pieces = [head + b"%x\r\n" % len(piece), piece, b"\r\n"]
+        else:
+            continue
+        head = b""
+        _send_all(sock, pieces)
+    end = b"0\r\n\r\n" if chunked else b""
+    if head or end:
+        sock.sendall(head + end)
+
+
+def _send_all(sock: socket.socket, pieces: list[bytes]) -> None:
+    """Send *pieces*, without copying a large one where the socket can do that."""
+    # A socket under TLS can't.
+    if type(sock) is not socket.socket or max(map(len, pieces)) < _LARGE:
+        sock.sendall(b"".join(pieces))
+        return
+    sent = sock.sendmsg(pieces)
+    for piece in pieces:
+        if sent < len(piece):
+            sock.sendall(memoryview(piece)[sent:])
+        sent = max(0, sent - len(piece))
+
+
+class Answer(http.client.HTTPResponse):
+    """An answer whose head is whole, and there in time.
+
+    :raises http.client.HTTPException: it is no answer, or its head is far too long.
+    :raises ConnectionError: the connection ended before the head did.
+    """
+
+    def __init__(self, sock: socket.socket, method: str) -> None:
+        super().__init__(sock, method=method)
         self._sock = sock
+        self._method_asked = method
+        self.fields = urllib3.HTTPHeaderDict()
+        try:
+            self.begin()
+        except BaseException:
+            self.close()
+            raise
 
     def begin(self) -> None:
         """Read the head."""
-        stream = self.fp
-        self.fp = cast(Any, _WholeLines(stream, self._sock))
-        try:
-            super().begin()
-        finally:
-            if self.fp is not None:  # It is where there is no body to come.
-                self.fp = stream
-            del self._sock
+        self.status = 100
+        while self.status == 100:
+            found = _STATUS_LINE.fullmatch(self._line())
+            if not found:
+                raise http.client.BadStatusLine("no status line")
+            self.version = 10 if found[1] == b"0" else 11
+            self.status = int(found[2])
+            self.reason = (found[3] or b"").decode("latin-1")
+            self.fields = self._read_fields()
+        # Where requests looks for cookies.
+        self.msg = http.client.HTTPMessage()
+        self._frame()
+        del self._sock
 
-
-class _WholeLines:
-    """Reads lines, and takes one without an end for a connection that was cut."""
-
-    def __init__(self, stream: io.BufferedReader, sock: socket.socket) -> None:
-        self._stream = stream
-        self._sock = sock
-        self.close = stream.close
-
-    def readline(self, limit: int) -> bytes:
-        if DEADLINE.get() is None:
-            line = self._stream.readline(limit)
+    def _frame(self) -> None:
+        """Find out where the body ends (RFC 9112, 6.3)."""
+        fields = self.fields
+        lengths = {value.strip() for value in fields.getlist("Content-Length")}
+        transfer = fields.get("Transfer-Encoding", "").strip().lower()
+        if transfer not in {"", "chunked", "identity"}:
+            raise http.client.HTTPException("an unknown transfer encoding")
+        self.chunked = transfer == "chunked"
+        self.chunk_left = None
+        self.length = None
+        if not self.chunked and lengths:
+            length = lengths.pop()
+            if lengths:
+                raise http.client.HTTPException("more than one length")
+            if length.isascii() and length.isdigit():
+                self.length = int(length)
+        if self.status in {204, 304} or self.status < 200 or self._method_asked == "HEAD":
+            self.length = 0
+        connection = fields.get("Connection", "").lower()
+        if self.version == 10:
+            self.will_close = "keep-alive" not in connection
         else:
-            line = self._readline_in_time(limit)
-        if not line.endswith(b"\n") and len(line) < limit:
+            self.will_close = "close" in connection
+        if not self.chunked and self.length is None:
+            self.will_close = True
+
+    def _read_fields(self) -> urllib3.HTTPHeaderDict:
+        fields = urllib3.HTTPHeaderDict()
+        pairs: list[tuple[str, str]] = []
+        while (line := self._line()) not in {b"\r\n", b"\n"}:
+            if len(pairs) >= _MAX_FIELDS:
+                raise http.client.HTTPException("too many header fields")
+            found = _FIELD_LINE.fullmatch(line)
+            if found:
+                pairs.append((found[1].decode("ascii"), found[2].decode("latin-1")))
+            elif line[:1] in b" \t" and pairs:
+                # A field that was folded into several lines (RFC 9112, 5.2).
+                name, value = pairs[-1]
+                pairs[-1] = name, f"{value} {line.decode('latin-1').strip()}".strip()
+            else:
+                # All that follows could mean something else than was meant.
+                raise http.client.HTTPException("a line that is no header field")
+        for name, value in pairs:
+            fields.add(name, value)
+        return fields
+
+    def _line(self) -> bytes:
+        """Return the next line of the head."""
+        limit = _MAX_LINE + 1
+        line = self.fp.readline(limit) if DEADLINE.get() is None else self._line_in_time(limit)
+        if not line.endswith(b"\n"):
+            if len(line) >= limit:
+                raise http.client.LineTooLong("header line")
             raise http.client.RemoteDisconnected("the connection ended in an answer's head")
         return line
 
-    def _readline_in_time(self, limit: int) -> bytes:
+    def _line_in_time(self, limit: int) -> bytes:
         line = b""
+        stream: Any = self.fp
         while len(line) < limit and not line.endswith(b"\n"):
             self._sock.settimeout(time_left(math.inf))
-            ready = self._stream.peek(1)[: limit - len(line)]
+            ready = stream.peek(1)[: limit - len(line)]
             if not ready:
                 break
-            line += self._stream.read(ready.find(b"\n") + 1 or len(ready))
+            line += stream.read(ready.find(b"\n") + 1 or len(ready))
         return line
-
-
-class _Stale(http.client.RemoteDisconnected):
-    """A connection from the pool was closed before it answered once more."""
-
-
-class StaleConnection(urllib3.Retry):
-    """Sends a request without a body once more if its connection was closed on it.
-
-    A provider may close an idle connection just when it is used again. What was sent then was
-    not read, and a GET can be repeated in any case.
-    """
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**{**ONCE_MORE, **options})
-
-    def _is_read_error(self, err: Exception) -> bool:
-        return any(isinstance(cause, _Stale) for cause in causes_of(err))
-
-
-ONCE_MORE: dict[str, Any] = {
-    "total": None,
-    "connect": 0,
-    "read": 1,
-    "redirect": 0,
-    "status": 0,
-    "other": 0,
-    "allowed_methods": frozenset({"GET", "HEAD"}),
-    "raise_on_redirect": False,
-    "raise_on_status": False,
-}

@@ -1,4 +1,4 @@
-"""Writing a form as the body of the provider's request."""
+"""Writing the body of the provider's request."""
 
 from __future__ import annotations
 
@@ -14,6 +14,38 @@ from .form import FileBody, FilePart, FormField, UploadForm
 
 class DeadlineExceeded(Exception):
     """A body was still being sent when its time was over."""
+
+
+class RawBody:
+    """Bytes, or a file's content, as the body of a request."""
+
+    content_type = None
+
+    def __init__(self, body: FileBody | bytes) -> None:
+        self._body = body
+        #: Whether anything has been read, and whether all has.
+        self.started = False
+        self.finished = False
+        #: When reading stops with an error, by ``time.monotonic()``.
+        self.deadline: float | None = None
+
+    @property
+    def len(self) -> int:
+        """The length in bytes; what has none is sent chunked."""
+        length = len(self._body) if isinstance(self._body, bytes) else self._body.length
+        if length is None:
+            raise AttributeError("len")
+        return length
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the body's pieces as they are, each when it is asked for."""
+        self.started = True
+        blocks = [self._body] if isinstance(self._body, bytes) else self._body.blocks()
+        for block in blocks:
+            if self.deadline is not None and time.monotonic() > self.deadline:
+                raise DeadlineExceeded
+            yield block
+        self.finished = True
 
 
 class FormEncoder(MultipartEncoder):  # type: ignore[misc]
@@ -70,6 +102,14 @@ class FormEncoder(MultipartEncoder):  # type: ignore[misc]
                 yield from piece.blocks()
         self.finished = True
 
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the body's pieces as they are, each when it is asked for."""
+        self.started = True
+        for piece in self._blocks:
+            if self.deadline is not None and time.monotonic() > self.deadline:
+                raise DeadlineExceeded
+            yield piece
+
     def read(self, size: int = -1) -> bytes:
         """Return the next piece of at most *size* bytes, all that is left if it is negative."""
         self.started = True
@@ -94,7 +134,14 @@ def _headers(part: FormField | FilePart) -> str:
         field = RequestField(part.name, b"", headers=headers)
     else:
         headers["Content-Type"] = part.content_type
-        field = RequestField("file", b"", part.filename, headers)
+        if part.name != "file":
+            # The client's own names it `file`.
+            headers.pop("Content-Disposition", None)
+        field = RequestField(part.name, b"", part.filename, headers)
     if "Content-Disposition" not in headers:
         field.make_multipart(content_type=headers.get("Content-Type"))
     return field.render_headers()
+
+
+#: What requests sends.
+Body = FormEncoder | RawBody

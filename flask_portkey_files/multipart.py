@@ -18,11 +18,11 @@ from werkzeug.sansio.multipart import (
     Event,
     Field,
     File,
-    MultipartDecoder,
     NeedData,
     Preamble,
 )
 
+from .boundary import Decoder
 from .errors import InvalidRequest, PayloadTooLarge, RequestBroken
 from .form import FileBody, FilePart, FormField, PartHeaders, UploadForm
 from .settings import KIB, Settings
@@ -34,7 +34,6 @@ FIRST_READ = 1024
 
 
 _NAME = re.compile(r"""[;\s"']name\s*[*=]""", re.IGNORECASE)
-_LINE_BREAK = re.compile(rb"[\r\n]")
 
 
 class Readable(Protocol):
@@ -127,24 +126,6 @@ class FileHead:
     headers: PartHeaders
 
 
-class _Decoder(MultipartDecoder):
-    """werkzeug's decoder, mended where a block ends inside a boundary's end of line.
-
-    werkzeug (3.1.9) looks for the line break of a boundary only so far back that the boundary
-    just fits. If a block ends one byte behind the boundary's text, it therefore lets go of the
-    CR before it as if it belonged to the file.
-    """
-
-    # A boundary's line may go on with blanks (RFC 2046, 5.1.1).
-    _MOST_BLANKS = 64
-
-    def _last_partial_boundary_index(self, data: bytes | bytearray) -> int:
-        """Return where a boundary may begin at the end of *data*, its length if none may."""
-        window = len(data) - len(self.boundary) - len(b"\r\n----") - self._MOST_BLANKS
-        found = _LINE_BREAK.search(data, max(0, window))
-        return found.start() if found else len(data)
-
-
 class FormReader:
     """Pulls the parts of a multipart form out of a request body, one at a time.
 
@@ -171,10 +152,14 @@ class FormReader:
             )
         self._body = body
         self._settings = settings
-        self._decoder = _Decoder(
-            boundary.encode("latin-1", "replace"),
-            # The decoder compares this with a whole read on top of what it still holds.
-            max_form_memory_size=settings.max_form_bytes + settings.block_size,
+        line = boundary.encode("latin-1", "replace")
+        self._decoder = Decoder(
+            line,
+            # The decoder compares this with a whole read on top of what is still held.
+            max_form_memory_size=settings.max_form_bytes
+            + settings.block_size
+            + len(line)
+            + KIB,
             max_parts=settings.max_parts,
         )
         self._form_bytes = 0
@@ -204,7 +189,7 @@ class FormReader:
 
         :raises PayloadTooLarge: the file is larger than ``PORTKEY_FILES_MAX_BYTES``.
         """
-        for data in self._data():
+        for data in self._content():
             self.file_bytes += len(data)
             if self.file_bytes > self._settings.max_bytes:
                 raise file_too_large(self._settings)
@@ -245,12 +230,38 @@ class FormReader:
             yield event.data
             more = event.more_data
 
+    def _content(self) -> Iterator[bytes]:
+        """Yield a file's content; all but its ends goes past the decoder."""
+        event = self._event()
+        # The decoder lets nothing but data follow the head of a part.
+        assert isinstance(event, Data)  # noqa: S101
+        yield event.data
+        if not event.more_data:
+            return
+        decoder = self._decoder
+        held = bytes(decoder.buffer)
+        decoder.buffer.clear()
+        ended = False
+        while not ended and (block := self._read()):
+            data = held + block if held else block
+            size, ended = decoder.split(data)
+            held = data[size:]
+            yield data[:size]
+        # With the boundary in front, or, if it never came, for the decoder to refuse.
+        decoder.receive_data(held)
+        yield from self._data()
+
+    def _read(self) -> bytes:
+        """Return the next block of the body, none at its end."""
+        return self._body.read(
+            min(self._settings.block_size, max(FIRST_READ, self._body.received))
+        )
+
     def _event(self) -> Event:
         """Return the next event, reading as much of the body as it takes."""
         try:
             while isinstance(event := self._decoder.next_event(), NeedData):
-                size = min(self._settings.block_size, max(FIRST_READ, self._body.received))
-                self._decoder.receive_data(self._body.read(size) or None)
+                self._decoder.receive_data(self._read() or None)
         except RequestEntityTooLarge:
             raise self._form_too_large() from None
         except ValueError as error:

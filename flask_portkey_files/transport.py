@@ -13,7 +13,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import requests
 import urllib3
@@ -22,10 +22,11 @@ from requests.hooks import default_hooks
 from requests.structures import CaseInsensitiveDict
 from werkzeug.datastructures import Headers
 
-from .connection import DEADLINE, StaleConnection, causes_of, pools
+from .connection import DEADLINE, causes_of, pools
 from .egress import EgressPolicy, EgressRefused
-from .encoder import DeadlineExceeded, FormEncoder
+from .encoder import Body, DeadlineExceeded, FormEncoder, RawBody
 from .errors import RequestTimeout, UpstreamError, UpstreamTimeout
+from .form import UploadForm
 from .providers.base import UpstreamRequest
 from .settings import MIB, Settings
 
@@ -55,6 +56,7 @@ _REASONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ((ConnectionRefusedError,), "the connection was refused"),
     ((urllib3.exceptions.ProxyError,), "the proxy did not let the request through"),
     ((ConnectionError, urllib3.exceptions.ProtocolError), "it closed the connection"),
+    ((http.client.HTTPException,), "what it answered is not HTTP"),
 )
 
 
@@ -84,16 +86,27 @@ class Response:
             while block := self._raw.read1(self._block_size, decode_content=False):
                 yield block
 
+    def read(self, most: int) -> bytes:
+        """Read the whole body, decoded.
+
+        :raises UpstreamError: the provider broke off, or the body is longer than *most* bytes.
+        """
+        with _mapped(self._provider, answered=True):
+            body = self._raw.read(most + 1, decode_content=True)
+        if len(body) > most:
+            raise _answered(
+                f"The provider {self._provider} answered {self.status} with a body that is far "
+                "too long."
+            )
+        return body
+
     def json(self) -> Any:
         """Read the whole body as JSON.
 
         :raises UpstreamError: the provider broke off, or the body is no JSON or far too long.
         """
-        with _mapped(self._provider, answered=True):
-            body = self._raw.read(MAX_JSON + 1, decode_content=True)
-        if len(body) <= MAX_JSON:
-            with contextlib.suppress(ValueError):
-                return json.loads(body)
+        with contextlib.suppress(ValueError):
+            return json.loads(self.read(MAX_JSON))
         raise _answered(
             f"The provider {self._provider} answered {self.status} with a body that is not the "
             "JSON expected."
@@ -133,7 +146,12 @@ class Transport:
         :raises InvalidRoute: the address is not permitted.
         """
         settings = self._settings
-        encoder = FormEncoder(request.body) if request.body is not None else None
+        body = request.body
+        encoder: Body | None = None
+        if isinstance(body, UploadForm):
+            encoder = FormEncoder(body)
+        elif body is not None:
+            encoder = RawBody(body)
         prepared = _prepare(request, encoder)
         deadline = None if timeout is None else time.monotonic() + timeout
         if encoder is not None:
@@ -213,24 +231,48 @@ class _Adapter(HTTPAdapter):
         super().__init__(
             pool_connections=settings.pool_size,
             pool_maxsize=settings.pool_size,
-            max_retries=StaleConnection(),
         )
 
+    def send(  # noqa: PLR0917 - requests' own
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,  # noqa: ARG002
+        timeout: Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> requests.Response:
+        """Send *request* as the base class does, without what a relay has no use for.
+
+        That is a second look at what is on the way in any case: decoded headers, cookies,
+        the encoding, the request on the response. urllib3's exceptions come out as they are.
+        """
+        pool: Any = self.get_connection_with_tls_context(request, verify, proxies, cert)
+        self.cert_verify(pool, request.url or "", verify, cert)  # type: ignore[no-untyped-call]
+        response = requests.Response()
+        response.raw = pool.exchange(
+            request.method,
+            self.request_url(request, proxies) if proxies else request.path_url,
+            headers=request.headers,
+            body=request.body,
+            connect_timeout=timeout[0],
+        )
+        response.status_code = response.raw.status
+        return response
+
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """Make urllib3 send in larger blocks than its 16 KiB, and with the read timeout."""
-        super().init_poolmanager(*args, blocksize=self._settings.block_size, **kwargs)
+        """Have urllib3 use connections of our own."""
+        super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = pools(self._settings, self._egress)
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         """Do the same where a proxy is used."""
-        manager = super().proxy_manager_for(
-            *args, blocksize=self._settings.block_size, **kwargs
-        )
+        manager = super().proxy_manager_for(*args, **kwargs)
         manager.pool_classes_by_scheme = pools(self._settings, self._egress)
         return manager
 
 
-def _prepare(request: UpstreamRequest, encoder: FormEncoder | None) -> requests.PreparedRequest:
+def _prepare(request: UpstreamRequest, encoder: Body | None) -> requests.PreparedRequest:
     """Return *request* as requests sends it.
 
     Filled in by hand, since ``Request.prepare()`` would rewrite the query and add headers of
@@ -244,8 +286,10 @@ def _prepare(request: UpstreamRequest, encoder: FormEncoder | None) -> requests.
     prepared.headers.setdefault("User-Agent", "flask-portkey-files")
     prepared.hooks = default_hooks()
     if encoder is not None:
-        prepared.body = encoder
-        prepared.headers["Content-Type"] = encoder.content_type
+        # What requests sends besides bytes and text, its types do not say.
+        prepared.body = cast(Any, encoder)
+        if encoder.content_type is not None:
+            prepared.headers["Content-Type"] = encoder.content_type
         if hasattr(encoder, "len"):
             prepared.headers["Content-Length"] = str(encoder.len)
     return prepared
@@ -268,7 +312,12 @@ def _mapped(provider: str, *, answered: bool = False) -> Iterator[None]:
     """
     try:
         yield
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+    except (
+        requests.RequestException,
+        urllib3.exceptions.HTTPError,
+        http.client.HTTPException,
+        OSError,
+    ) as error:
         causes = list(causes_of(error))
         ours: UpstreamError
         if any(isinstance(cause, _TIMEOUTS) for cause in causes):
