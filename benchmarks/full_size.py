@@ -33,9 +33,10 @@ from pathlib import Path
 
 import psutil
 
-KIB = 1024
-MIB = 1024 * KIB
-GIB = 1024 * MIB
+from tests.support.gunicorn import Gunicorn
+
+from .sizes import GIB, KIB, MIB, size
+
 #: The most the worker's resident memory may rise.
 LIMIT = 16 * MIB
 TIMEOUT = 120.0
@@ -75,15 +76,6 @@ class Transfer:
     def passed(self) -> bool:
         """Whether memory stayed flat and nothing was lost."""
         return self.intact and self.rise < LIMIT
-
-
-def size(text: str) -> int:
-    """Read a size such as ``64MiB``."""
-    found = re.fullmatch(r"(\d+)\s*(B|KiB|MiB|GiB)?", text.strip(), re.IGNORECASE)
-    if not found or not int(found[1]):
-        raise argparse.ArgumentTypeError(f"not a size: {text!r}")
-    factors = {"b": 1, "kib": KIB, "mib": MIB, "gib": GIB}
-    return int(found[1]) * factors[(found[2] or "B").lower()]
 
 
 def content(total: int) -> Iterator[bytes]:
@@ -337,9 +329,6 @@ def download(port: int, total: int, process: psutil.Process) -> Transfer:
 
 def run(total: int) -> list[Transfer]:
     """Start everything, and do one upload and one download."""
-    # Here, so that running this file by its path works too.
-    from tests.support.gunicorn import Gunicorn
-
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=provider, args=(theirs,), daemon=True)
@@ -409,5 +398,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     sys.exit(main())
