@@ -39,12 +39,16 @@ class FileBody(Protocol):
 
 @dataclass(frozen=True)
 class FilePart:
-    """The part named ``file``."""
+    """The part that is the file.
+
+    :param name: the part's name when it is sent on.
+    """
 
     filename: str
     content_type: str
     headers: PartHeaders
     body: FileBody
+    name: str = "file"
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from .form import UploadForm
 from .progress import Progress
 from .providers import Provider
 from .providers.base import Answer, Conversation, Relayed, Reshaped, UpstreamResponse
+from .providers.shape import Refusal
 from .routing import Chain, Leg, Plan, Target
 from .settings import Settings
 from .transport import Transport
@@ -152,8 +153,9 @@ class Journeys:
         """Hold the conversation of one operation with one target."""
         provider = self._provider(target)
         permitted = self._permitted(target)
+        provider.check(call, permitted)
         if form is not None:
-            conversation = provider.upload(call, permitted, form)
+            conversation = provider.upload(call, permitted, provider.accept(permitted, form))
         else:
             conversation = getattr(provider, call.operation.value)(call, permitted)
         return self._converse(conversation, target)
@@ -202,6 +204,8 @@ class Journeys:
         except StopIteration as stop:
             answer: Answer = stop.value
             return answer
+        except Refusal as refusal:
+            return refusal.answer
         except BaseException:
             if response is not None:
                 response.close()

@@ -7,6 +7,7 @@ https://learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle (``v1`
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, quote, unquote_plus
 
@@ -26,9 +27,10 @@ from .base import (
     UpstreamResponse,
     checked_base_url,
     file_segment,
+    missing_key,
 )
-from .openai import OpenAICompatible, missing_key
-from .paging import PAGING, page
+from .openai import OpenAICompatible
+from .paging import PAGING, ListQuery, page
 
 #: Azure's states of a file as OpenAI's three.
 STATUSES = {
@@ -86,7 +88,7 @@ class AzureOpenAI(OpenAICompatible):
         files = [_reshape(file) for file in files]
         if _version(call, target) in UNDATED:
             return Reshaped(response, {**body, "data": files})
-        return Reshaped(response, page(files, call))
+        return Reshaped(response, page(files, replace(ListQuery.of(call), purpose=None)))
 
     def retrieve(self, call: FilesCall, target: Target) -> Conversation:
         """Get the file object; Azure's status becomes OpenAI's."""
@@ -105,16 +107,10 @@ class AzureOpenAI(OpenAICompatible):
         return Relayed(response)
 
     def request(
-        self,
-        call: FilesCall,
-        target: Target,
-        method: str,
-        path: str,
-        *,
-        body: UploadForm | None = None,
+        self, call: FilesCall, target: Target, method: str, path: str, **options: Any
     ) -> UpstreamRequest:
         """Return the request, asking for an answer that can be read here."""
-        request = super().request(call, target, method, path, body=body)
+        request = super().request(call, target, method, path, **options)
         if not path.endswith("/content"):
             request.headers.set("Accept-Encoding", "identity")
         return request

@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, TypeAlias
 from urllib.parse import quote, urlsplit
 
 from werkzeug.datastructures import Headers
 
-from ..call import FilesCall
-from ..errors import InvalidRequest, UnsupportedOperation
-from ..form import UploadForm
+from ..call import FilesCall, Operation
+from ..errors import InvalidRequest, MissingCredential, UnsupportedOperation
+from ..form import FileBody, FormField, UploadForm
+from ..headers import upstream_headers
 from ..routing import Target
+from .capabilities import OPENAI_EXPIRY, Capabilities
+from .expiry import converted
 
 
 @dataclass(frozen=True, kw_only=True)
 class UpstreamRequest:
     """A request that a conversation wants sent to the provider.
 
-    :param body: the form to send as ``multipart/form-data``, if any.
+    :param body: what to send, if anything: a form, as ``multipart/form-data``; bytes; or a
+        file's content on its own, with its length if it has one, else in chunks. The two last
+        need a ``Content-Type`` among the headers.
     """
 
     method: str
     url: str = field(repr=False)
     headers: Headers = field(repr=False)
-    body: UploadForm | None = field(default=None, repr=False)
+    body: UploadForm | FileBody | bytes | None = field(default=None, repr=False)
 
 
 class UpstreamResponse(Protocol):
@@ -44,6 +49,14 @@ class UpstreamResponse(Protocol):
 
     def blocks(self) -> Iterator[bytes]:
         """Yield the body as it arrives, in the provider's content encoding."""
+        ...
+
+    def read(self, most: int) -> bytes:
+        """Read the whole body, decoded.
+
+        :param most: the longest that it may be, in bytes.
+        :raises UpstreamError: the body is cut, or longer than that.
+        """
         ...
 
     def json(self) -> Any:
@@ -103,11 +116,40 @@ class Provider:
     #: Whether an upload must be sent with its length, and so be spooled before.
     needs_length: bool = False
 
-    def check(self, call: FilesCall, target: Target) -> None:
-        """Refuse an upload that can't work, before its body is read.
+    #: What the provider's files API can do.
+    capabilities: Capabilities = Capabilities(expiry=OPENAI_EXPIRY)
 
+    def check(self, call: FilesCall, target: Target) -> None:
+        """Refuse a call that can't work, before a byte of its body is read.
+
+        :raises UnsupportedOperation: the provider has no such operation.
         :raises FilesError: what is missing, such as the key.
         """
+        if call.operation not in self.capabilities.operations:
+            raise self._unsupported(call, target)
+
+    def accept(self, target: Target, form: UploadForm) -> UploadForm:
+        """Return *form* in the provider's terms: its purpose, and when the file expires.
+
+        :raises InvalidRequest: the provider does not know the purpose, or can't be told when
+            the file is to expire.
+        """
+        known = self.capabilities
+        purpose = form.value("purpose") or ""
+        if known.purposes is not None and purpose not in known.purposes:
+            raise InvalidRequest(
+                f"The provider {target.provider} takes no files for the purpose "
+                f"`{purpose[:64]}`; `purpose` must be one of: {', '.join(known.purposes)}.",
+                param="purpose",
+                code="unsupported_purpose",
+            )
+        if purpose in known.aliases:
+            own = FormField("purpose", known.aliases[purpose].encode())
+            fields = [own if item.name == "purpose" else item for item in form.fields]
+            form = replace(form, fields=tuple(fields))
+        if known.expiry is OPENAI_EXPIRY:
+            return form
+        return converted(form, known.expiry, provider=target.provider)
 
     def upload(self, call: FilesCall, target: Target, form: UploadForm) -> Conversation:  # noqa: ARG002
         """Store the form's file."""
@@ -130,9 +172,84 @@ class Provider:
         raise self._unsupported(call, target)
 
     def _unsupported(self, call: FilesCall, target: Target) -> UnsupportedOperation:
+        has = [op.value for op in Operation if op in self.capabilities.operations]
         return UnsupportedOperation(
-            f"The provider {target.provider} has no {call.operation} operation for files."
+            f"The provider {target.provider} has no {call.operation} operation for files; it "
+            f"has: {', '.join(has)}."
         )
+
+
+class HTTPProvider(Provider):
+    """A provider with one base URL and a key.
+
+    :param base_url: the address that paths are added to.
+    :param requires_api_key: whether a call without a key is refused (401) instead of being
+        sent without one.
+    :raises ValueError: *base_url* is not an http or https address.
+    """
+
+    def __init__(self, base_url: str, *, requires_api_key: bool = True) -> None:
+        self._base_url = checked_base_url(base_url)
+        self._requires_api_key = requires_api_key
+
+    def check(self, call: FilesCall, target: Target) -> None:
+        """Refuse a call that can't work, or whose target is incomplete."""
+        super().check(call, target)
+        self.base_url(call, target)
+        self.credentials(target)
+
+    def request(
+        self,
+        call: FilesCall,
+        target: Target,
+        method: str,
+        path: str,
+        *,
+        body: UploadForm | FileBody | bytes | None = None,
+        query: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> UpstreamRequest:
+        """Return the request for *path* below the target's base URL, credentials included.
+
+        :param query: the query string, without the ``?``; :meth:`query` if ``None``.
+        :param headers: further headers.
+        :raises MissingCredential: the service needs a key and the target has none.
+        """
+        sent = upstream_headers(call.headers, target.forward_headers)
+        for name, value in (headers or {}).items():
+            sent.set(name, value)
+        for name, value in self.credentials(target):
+            sent.set(name, value)
+        for name, value in target.headers.items():
+            sent.set(name, value)
+        if query is None:
+            query = self.query(call, target)
+        url = self.base_url(call, target) + path + (f"?{query}" if query else "")
+        return UpstreamRequest(method=method, url=url, headers=sent, body=body)
+
+    def base_url(self, call: FilesCall, target: Target) -> str:  # noqa: ARG002 - for subclasses
+        """Return the address that paths are added to, without a slash at its end."""
+        return checked_base_url(target.base_url) if target.base_url else self._base_url
+
+    def query(self, call: FilesCall, target: Target) -> str:  # noqa: ARG002 - for subclasses
+        """Return the query string to send, without the ``?``."""
+        return call.query_string
+
+    def credentials(self, target: Target) -> Headers:
+        """Return the headers that say on whose behalf the request is made."""
+        if target.api_key:
+            return Headers([("Authorization", f"Bearer {target.api_key}")])
+        if self._requires_api_key:
+            raise missing_key(target)
+        return Headers()
+
+
+def missing_key(target: Target) -> MissingCredential:
+    """Return the error for a target without the key that its provider needs."""
+    return MissingCredential(
+        f"No API key for the provider {target.provider}. Send it as `Authorization: Bearer "
+        "<key>` or in the header `x-portkey-api-key`."
+    )
 
 
 # Dots and slashes mean something to servers and to what stands before them, even escaped.

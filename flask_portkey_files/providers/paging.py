@@ -1,55 +1,151 @@
-"""OpenAI's paging over a list that a provider hands out whole."""
+"""OpenAI's paging, over a list that comes whole or that a provider pages otherwise."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
 from ..call import FilesCall
 from ..errors import InvalidRequest
+from .base import Reshaped, UpstreamRequest, UpstreamResponse
 
 #: The query parameters that page a list.
 PAGING = frozenset({"after", "limit", "order"})
 
 MAX_LIMIT = 10_000
 
+#: How many of a provider's pages are read for one of ours at most.
+MAX_PAGES = 200
 
-def page(files: list[dict[str, Any]], call: FilesCall) -> dict[str, Any]:
-    """Return the page of *files* that the call's ``limit``, ``order`` and ``after`` ask for.
 
-    The defaults are OpenAI's: the newest first, 10,000 of them.
+@dataclass(frozen=True)
+class ListQuery:
+    """What the client asks of a list, with OpenAI's defaults: the newest first, 10,000 of them.
 
-    :param files: all file objects.
-    :raises InvalidRequest: a parameter has a value that OpenAI does not know.
+    :param purpose: in OpenAI's words; ``None`` for all.
     """
-    query = dict(parse_qsl(call.query_string, keep_blank_values=True))
-    order = query.get("order", "desc")
-    if order not in {"asc", "desc"}:
-        raise InvalidRequest("`order` must be `asc` or `desc`.", param="order")
-    limit = query.get("limit", str(MAX_LIMIT))
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= MAX_LIMIT):
-        raise InvalidRequest(
-            f"`limit` must be a whole number from 1 to {MAX_LIMIT}.", param="limit"
-        )
-    files = sorted(files, key=_created_at, reverse=order == "desc")
-    start = 0
-    if after := query.get("after"):
-        ids = [file.get("id") for file in files]
-        if after not in ids:
+
+    limit: int = MAX_LIMIT
+    order: str = "desc"
+    after: str | None = None
+    purpose: str | None = None
+
+    @classmethod
+    def of(cls, call: FilesCall) -> ListQuery:
+        """Read the call's query.
+
+        :raises InvalidRequest: a parameter has a value that OpenAI does not know.
+        """
+        query = dict(parse_qsl(call.query_string, keep_blank_values=True))
+        order = query.get("order", "desc")
+        if order not in {"asc", "desc"}:
+            raise InvalidRequest("`order` must be `asc` or `desc`.", param="order")
+        limit = query.get("limit", str(MAX_LIMIT))
+        if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= MAX_LIMIT):
             raise InvalidRequest(
-                "`after` must be the id of a file in the list; start again without it.",
-                param="after",
+                f"`limit` must be a whole number from 1 to {MAX_LIMIT}.", param="limit"
             )
-        start = ids.index(after) + 1
-    end = start + int(limit)
-    data = files[start:end]
+        return cls(int(limit), order, query.get("after") or None, query.get("purpose") or None)
+
+    def wants(self, file: dict[str, Any]) -> bool:
+        """Return whether a file object has the purpose that is asked for."""
+        return self.purpose is None or file.get("purpose") == self.purpose
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a provider's, in OpenAI's shape.
+
+    :param files: file objects, in the provider's order.
+    :param next: what the next page is asked for with; ``None`` behind the last one.
+    :param response: the answer that this was read from.
+    """
+
+    files: list[dict[str, Any]]
+    next: Any
+    response: UpstreamResponse
+
+
+#: Asks for one page: the first for ``None``, the others by what the page before said.
+Fetch = Callable[[Any], Generator[UpstreamRequest, UpstreamResponse, Page]]
+
+
+def page(files: list[dict[str, Any]], query: ListQuery) -> dict[str, Any]:
+    """Return the page of *files* that *query* asks for.
+
+    :param files: all file objects, in any order.
+    :raises InvalidRequest: ``after`` is none of them.
+    """
+    wanted = sorted(filter(query.wants, files), key=_created_at, reverse=query.order == "desc")
+    start = 0
+    if query.after:
+        ids = [file.get("id") for file in wanted]
+        if query.after not in ids:
+            raise unknown_after()
+        start = ids.index(query.after) + 1
+    end = start + query.limit
+    return listing(wanted[start:end], has_more=end < len(wanted))
+
+
+def walk(
+    fetch: Fetch, query: ListQuery, *, order: str | None
+) -> Generator[UpstreamRequest, UpstreamResponse, Reshaped]:
+    """Return the page that *query* asks for, reading as many of the provider's as that takes.
+
+    :param order: the provider's own order, ``asc`` or ``desc`` by time; ``None`` if it
+        promises none. Where it is not the client's, all files are read and sorted.
+    :raises InvalidRequest: ``after`` is no file of the list, or the list is too long.
+    """
+    in_order = order == query.order
+    found = query.after is None or not in_order
+    files: list[dict[str, Any]] = []
+    cursor: Any = None
+    for _ in range(MAX_PAGES):
+        got = yield from fetch(cursor)
+        for file in got.files:
+            if found and query.wants(file):
+                files.append(file)
+            found = found or file.get("id") == query.after
+        if in_order and len(files) > query.limit:
+            break
+        cursor = got.next
+        if cursor is None:
+            break
+    else:
+        raise InvalidRequest(
+            "There are too many files to find this page of them; ask for the provider's own "
+            f"order{f' (`order={order}`)' if order else ''}, or delete what is not needed.",
+            param="order",
+            code="list_too_long",
+        )
+    if not in_order:
+        return Reshaped(got.response, page(files, query))
+    if not found:
+        raise unknown_after()
+    return Reshaped(
+        got.response, listing(files[: query.limit], has_more=len(files) > query.limit)
+    )
+
+
+def listing(files: list[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
+    """Return a page in OpenAI's shape."""
     return {
         "object": "list",
-        "data": data,
-        "first_id": data[0].get("id") if data else None,
-        "last_id": data[-1].get("id") if data else None,
-        "has_more": end < len(files),
+        "data": files,
+        "first_id": files[0].get("id") if files else None,
+        "last_id": files[-1].get("id") if files else None,
+        "has_more": has_more,
     }
+
+
+def unknown_after() -> InvalidRequest:
+    """Return the error for an ``after`` that is no file of the list."""
+    return InvalidRequest(
+        "`after` must be the id of a file in the list; start again without it.",
+        param="after",
+    )
 
 
 def _created_at(file: dict[str, Any]) -> float:
