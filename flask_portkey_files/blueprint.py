@@ -15,7 +15,7 @@ from .allocator import keep_blocks
 from .call import FilesCall, Operation
 from .errors import FilesError
 from .providers import Provider, registry
-from .relay import Relay, close_streams
+from .relay import Relay, close_streams, raw_path
 from .resolver import ApiKeys, Configs, HeaderResolver, Resolver, VirtualKeys
 from .response import error_response, http_error_response
 from .settings import Settings
@@ -26,6 +26,18 @@ ROUTES = (
     ("GET", "/files/<file_id>", Operation.RETRIEVE),
     ("GET", "/files/<file_id>/content", Operation.CONTENT),
     ("DELETE", "/files/<file_id>", Operation.DELETE),
+)
+
+#: A file in a bucket is named by its URI, escaped. WSGI servers unescape a path before it is
+#: matched, so such an id has slashes by then.
+OBJECT_ROUTES = tuple(
+    (method, f"/files/{scheme}://<path:key>{tail}", operation)
+    for scheme in ("s3", "gs")
+    for method, tail, operation in (
+        ("GET", "", Operation.RETRIEVE),
+        ("GET", "/content", Operation.CONTENT),
+        ("DELETE", "", Operation.DELETE),
+    )
 )
 
 # What a URL does not carry as it is (RFC 3986, 2), and a percent sign that escapes nothing.
@@ -74,7 +86,14 @@ def create_blueprint(
         )
     bp = Blueprint(name, __name__)
 
-    def run(operation: Operation, *, file_id: str | None = None, **_: Any) -> Response:
+    def run(
+        operation: Operation, scheme: str = "", *, file_id: str | None = None, **path: Any
+    ) -> Response:
+        if scheme:
+            file_id = f"{scheme}://{path['key']}"
+            if operation is Operation.CONTENT and not _ends_in_content():
+                # It is the end of the key; only a slash that was not escaped ends the id.
+                operation, file_id = Operation.RETRIEVE, f"{file_id}/content"
         relays: dict[Blueprint, Relay] = current_app.extensions["portkey_files"]
         query = _UNESCAPED.sub(lambda m: b"%%%02X" % ord(m[0]), request.query_string)
         call = FilesCall(
@@ -94,6 +113,15 @@ def create_blueprint(
             methods=[method],
             # Merged, `/files//content` with its empty id would ask for a file "content".
             merge_slashes="<file_id>" not in rule,
+        )
+    for method, rule, operation in OBJECT_ROUTES:
+        scheme = rule.split("/")[2].rstrip(":")
+        bp.add_url_rule(
+            rule,
+            f"{operation.value}_{scheme}",
+            partial(run, operation, scheme),
+            methods=[method],
+            merge_slashes=False,
         )
 
     @bp.record
@@ -123,6 +151,12 @@ def create_blueprint(
     for code in default_exceptions:
         bp.register_error_handler(code, http_error_response)
     return bp
+
+
+def _ends_in_content() -> bool:
+    """Return whether the path ends in ``/content`` as the client wrote it, if that is known."""
+    raw = raw_path()
+    return not raw or raw.endswith("/content")
 
 
 def _unrouted(prefix: str) -> Callable[[], Response | None]:

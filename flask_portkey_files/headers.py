@@ -81,6 +81,7 @@ RESPONSE_STOP = HOP_BY_HOP | {
 }
 RESPONSE_STOP_PREFIXES = ("access-control-", "x-accel-", "x-portkey-")
 
+_REQUEST_NAMES = {name.lower(): name for name in REQUEST_HEADERS}
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _DIGITS = re.compile(r"[0-9]+")
 
@@ -96,12 +97,12 @@ def upstream_headers(headers: Headers, forward: Iterable[str] = ()) -> Headers:
     :param forward: further names that go up, unless they are of those that never do.
     """
     stop = connection_names(headers.getlist("Connection"))
-    names = {name.lower(): name for name in (*REQUEST_HEADERS, *filter(may_forward, forward))}
+    names = {**_REQUEST_NAMES, **{name.lower(): name for name in filter(may_forward, forward)}}
     return Headers(
         [
             (name, value)
             for low, name in names.items()
-            if low not in stop and (value := headers.get(name)) is not None
+            if (value := headers.get(name)) is not None and low not in stop
         ]
     )
 

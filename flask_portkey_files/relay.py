@@ -96,7 +96,12 @@ class Relay:
         return response
 
     def _answer(self, call: FilesCall, progress: Progress) -> Response:
-        if call.file_id is not None and _ESCAPED.search(_raw_path()):
+        file_id = call.file_id
+        if (
+            file_id is not None
+            and not file_id.startswith(("s3://", "gs://"))
+            and _ESCAPED.search(raw_path())
+        ):
             # The server has unescaped it by now: what looks like an id followed by `/content`
             # may have been a single segment.
             raise invalid_file_id()
@@ -180,11 +185,12 @@ class Relay:
 
 def _mark(response: Response, call: FilesCall, progress: Progress) -> None:
     """Put Portkey's headers on the client's response."""
-    response.headers["x-portkey-trace-id"] = call.trace_id
-    response.headers["x-portkey-retry-attempt-count"] = str(progress.retries)
+    # The provider's own headers of these names have been left out.
+    response.headers.add("x-portkey-trace-id", call.trace_id)
+    response.headers.add("x-portkey-retry-attempt-count", str(progress.retries))
     if progress.provider is not None:
-        response.headers["x-portkey-provider"] = progress.provider
-        response.headers["x-portkey-last-used-option-index"] = progress.option
+        response.headers.add("x-portkey-provider", progress.provider)
+        response.headers.add("x-portkey-last-used-option-index", progress.option)
 
 
 def _request_body() -> RequestBody:
@@ -196,7 +202,7 @@ def _request_body() -> RequestBody:
     return RequestBody(get_input_stream(request.environ), content_length=request.content_length)
 
 
-def _raw_path() -> str:
+def raw_path() -> str:
     """Return the path as the client wrote it, empty where the WSGI server does not say."""
     environ = request.environ
     raw: str = environ.get("RAW_URI") or environ.get("REQUEST_URI") or ""

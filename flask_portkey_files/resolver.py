@@ -24,6 +24,8 @@ MAX_TIMEOUT = 24 * 60 * 60 * 1000
 
 logger = logging.getLogger("flask_portkey_files")
 
+_NO_DEFAULTS = Defaults()
+
 #: What clients send in ``Authorization`` when they have no key for it: portkey-ai for Python
 #: the first, portkey-ai for Node the second, careless string formatting the others.
 PLACEHOLDER_KEYS = frozenset({"OPENAI_API_KEY", "DUMMY-KEY", "undefined", "null", "None"})
@@ -120,6 +122,8 @@ class HeaderResolver:
             )
         if name not in self._providers:
             raise invalid_provider()
+        if defaults == _NO_DEFAULTS:
+            return self._described(headers, name)
         return self._parser.parse(
             {"provider": name},
             replace(defaults, described=lambda _: self._described(headers, name)),

@@ -142,9 +142,8 @@ def make_response(
 ) -> Response:
     """Return a response with these headers and no others."""
     response = Response(body, status)
-    # Flask gives every response a content type: one that has none keeps none.
-    del response.headers["Content-Type"]
-    response.headers.extend(headers)
+    # In place of the content type that Flask gives every response.
+    response.headers = headers if isinstance(headers, Headers) else Headers(headers)
     return response
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -247,7 +248,14 @@ class _Adapter(HTTPAdapter):
         That is a second look at what is on the way in any case: decoded headers, cookies,
         the encoding, the request on the response. urllib3's exceptions come out as they are.
         """
-        pool: Any = self.get_connection_with_tls_context(request, verify, proxies, cert)
+        if proxies:
+            pool: Any = self.get_connection_with_tls_context(request, verify, proxies, cert)
+        else:
+            # What the base class comes to as well, after another look at the address.
+            parts = urlsplit(request.url or "")
+            pool = self.poolmanager.connection_from_host(
+                parts.hostname, parts.port, parts.scheme, {"cert_reqs": "CERT_REQUIRED"}
+            )
         self.cert_verify(pool, request.url or "", verify, cert)  # type: ignore[no-untyped-call]
         response = requests.Response()
         response.raw = pool.exchange(

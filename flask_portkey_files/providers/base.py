@@ -195,8 +195,10 @@ class HTTPProvider(Provider):
     def check(self, call: FilesCall, target: Target) -> None:
         """Refuse a call that can't work, or whose target is incomplete."""
         super().check(call, target)
-        self.base_url(call, target)
-        self.credentials(target)
+        if call.operation is Operation.UPLOAD:
+            # The others have no body to be read before their request is made.
+            self.base_url(call, target)
+            self.credentials(target)
 
     def request(
         self,
