@@ -47,7 +47,7 @@ class Ours(Gateway):
             "--bind",
             f"127.0.0.1:{self.port}",
             "--config",
-            "python:tests.support.gunicorn_conf",
+            "example_app/gunicorn.conf.py",
             "--worker-class=gthread",
             "--workers=1",
             f"--threads={self._threads}",
