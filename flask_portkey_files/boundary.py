@@ -6,7 +6,9 @@ import re
 
 from werkzeug.sansio.multipart import MultipartDecoder
 
-_LINE_BREAK = re.compile(rb"[\r\n]")
+_LINE_BREAK = re.compile(rb"\r\n|\r|\n")
+# What may follow a boundary at the end of a block, when its line is not complete.
+_UNFINISHED = re.compile(rb"-?[^\S\r\n]*")
 
 #: A boundary's line may go on with blanks (RFC 2046, 5.1.1).
 MOST_BLANKS = 64
@@ -26,9 +28,15 @@ class Decoder(MultipartDecoder):
         return len(self.boundary) + len(b"\r\n----\r\n") + MOST_BLANKS
 
     def _last_partial_boundary_index(self, data: bytes | bytearray) -> int:
-        """Return where a boundary may begin at the end of *data*, its length if none may."""
-        found = _LINE_BREAK.search(data, max(0, len(data) - self.window))
-        return found.start() if found else len(data)
+        """Return where a boundary begins at the end of *data*, its length if none may."""
+        delimiter = b"--" + self.boundary
+        for line_break in _LINE_BREAK.finditer(data, max(0, len(data) - self.window)):
+            rest = data[line_break.end() :]
+            if delimiter.startswith(bytes(rest)):
+                return line_break.start()
+            if rest.startswith(delimiter) and _UNFINISHED.fullmatch(rest, len(delimiter)):
+                return line_break.start()
+        return len(data)
 
     def split(self, data: bytes) -> tuple[int, bool]:
         """Find the end of a part's content in *data*, which continues it.
