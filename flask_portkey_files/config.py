@@ -12,7 +12,7 @@ from typing import Any
 
 from .conditions import Query
 from .conditions import faults as query_faults
-from .errors import InvalidConfig
+from .errors import InvalidConfig, InvalidRoute
 from .providers import Provider, checked_base_url
 from .routing import (
     MAX_ATTEMPTS,
@@ -217,11 +217,11 @@ class _Reading:
             known = ", ".join(sorted(self._providers))
             self.fault(f"{path}.provider", f"must be one of: {known}")
             return None
-        if here.described is not None and not (self._trusted and name):
-            base = here.described(name)
-        else:
-            # Beside a stored key, the client has no say in what goes with it.
-            base = Target(name) if name else None
+        # Beside what the host stored, the client has no say in what goes with it.
+        described = None if self._trusted and name else here.described
+        base: Target | None = Target(name) if name else None
+        if described is not None:
+            base = described(name)
         if base is None:
             self.fault(
                 path, "must have a 'provider', a 'virtual_key', or a strategy and targets"
@@ -236,14 +236,24 @@ class _Reading:
             if (text := self._text(node, name, path)) is not None
         }
         key = self._text(node, "api_key", path)
+        if self._trusted and not name and (key is not None or options):
+            # The client's headers would name the provider that gets it.
+            self.fault(path, "must have a 'provider' beside a key or a provider's option")
+            return None
         try:
             target = replace(
                 base,
                 api_key=base.api_key if key is None else key,
                 options={**base.options, **options},
             )
-        except ValueError as error:
+            # With a client's options beside them, not even a stored config's are the host's.
+            if described is not None or not self._trusted:
+                target = provider.from_client(target)
+        except (ValueError, InvalidRoute) as error:
             self.fault(path, str(error))
+            return None
+        if self._trusted and target.custom_host is not None:
+            self.fault(path, "can't go to an address that the call's headers name")
             return None
         return self._finished(target, here)
 

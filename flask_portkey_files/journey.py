@@ -143,7 +143,7 @@ class Journeys:
         elif result.answered:
             again = False
         elif not isinstance(result, UpstreamTimeout):
-            again = True
+            again = result.status >= 500
         if not again or attempt == retry.attempts or progress.tries >= MAX_TRIES:
             return None
         most = self._settings.max_retry_wait - progress.waited

@@ -180,7 +180,7 @@ class HeaderResolver:
         # The key is for the provider that the headers name, whatever a config says.
         key = self._api_key(headers) if named in {"", name} else None
         try:
-            return Target(name, api_key=key, options=options)
+            return self._providers[name].from_client(Target(name, api_key=key, options=options))
         except ValueError as error:
             raise InvalidRoute(str(error)) from None
 

@@ -128,6 +128,18 @@ class Provider:
         if call.operation not in self.capabilities.operations:
             raise self._unsupported(call, target)
 
+    def from_client(self, target: Target) -> Target:
+        """Return *target*, whose options a client gave at least in part, as it may have it.
+
+        The header resolver asks this of each target that is not the host's alone. A provider
+        with an option that speaks for the host, such as one for the identity of its machine,
+        refuses it here; one with an option that is an address moves it to ``custom_host``,
+        which is reached only if it is allowed.
+
+        :raises InvalidRoute: an option is for the host alone to give.
+        """
+        return target
+
     def accept(self, target: Target, form: UploadForm) -> UploadForm:
         """Return *form* in the provider's terms: its purpose, and when the file expires.
 
