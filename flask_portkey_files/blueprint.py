@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, defau
 
 from .allocator import keep_blocks
 from .call import FilesCall, Operation
+from .cli import GROUP, providers_command
 from .errors import FilesError
 from .providers import Provider, registry
 from .relay import Relay, close_streams, raw_path
@@ -84,7 +85,8 @@ def create_blueprint(
             "virtual_keys, configs and api_keys are for the header resolver: give them to the "
             "HeaderResolver that your own resolver calls, or leave the resolver out"
         )
-    bp = Blueprint(name, __name__)
+    bp = Blueprint(name, __name__, cli_group=GROUP)
+    bp.cli.add_command(providers_command(known))
 
     def run(
         operation: Operation, scheme: str = "", *, file_id: str | None = None, **path: Any

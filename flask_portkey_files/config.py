@@ -236,11 +236,10 @@ class _Reading:
             if (text := self._text(node, name, path)) is not None
         }
         key = self._text(node, "api_key", path)
-        if self._trusted and not name and (key is not None or options):
-            # The client's headers would name the provider that gets it.
-            self.fault(path, "must have a 'provider' beside a key or a provider's option")
-            return None
         try:
+            if self._trusted and not name and (key is not None or options):
+                # The client's headers would name the provider that gets it.
+                raise ValueError("must have a 'provider' beside a key or a provider's option")
             target = replace(
                 base,
                 api_key=base.api_key if key is None else key,

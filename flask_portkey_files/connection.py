@@ -93,6 +93,10 @@ def pools(settings: Settings, egress: EgressPolicy | None) -> dict[str, Any]:
     return {"http": HTTPPool, "https": HTTPSPool}
 
 
+class UnsendableHead(ValueError):
+    """The head of a request has characters that no head may have."""
+
+
 class Exchange:
     """Sends a request over one of a pool's connections, and reads the head of the answer.
 
@@ -124,6 +128,7 @@ class Exchange:
 
         :param target: the path with its query, or the whole address where a proxy wants it.
         :param body: what to send in chunks, or as it is if *headers* has its length.
+        :raises UnsendableHead: the request can't be sent.
         :raises OSError: as the socket does, and urllib3's and ``http.client``'s own errors.
         """
         chunked = body is not None and "Content-Length" not in headers
@@ -214,12 +219,16 @@ class Exchange:
 def _head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
     """Return a request's head.
 
-    :raises ValueError: something in it would end a line.
+    :raises UnsendableHead: something in it would end a line, or has no bytes.
     """
     lines = [f"{method} {target} HTTP/1.1", *(f"{n}: {v}" for n, v in headers.items())]
+    try:
+        head = "\r\n".join([*lines, "\r\n"]).encode("latin-1")
+    except UnicodeEncodeError:
+        raise UnsendableHead from None
     if any(map(_UNSENDABLE.search, lines)):
-        raise ValueError("a control character in the head of a request")
-    return "\r\n".join([*lines, "\r\n"]).encode("latin-1")
+        raise UnsendableHead
+    return head
 
 
 def _send(

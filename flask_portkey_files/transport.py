@@ -23,10 +23,10 @@ from requests.hooks import default_hooks
 from requests.structures import CaseInsensitiveDict
 from werkzeug.datastructures import Headers
 
-from .connection import DEADLINE, causes_of, pools
+from .connection import DEADLINE, UnsendableHead, causes_of, pools
 from .egress import EgressPolicy, EgressRefused
 from .encoder import Body, DeadlineExceeded, FormEncoder, RawBody
-from .errors import RequestTimeout, UpstreamError, UpstreamTimeout
+from .errors import InvalidRequest, RequestTimeout, UpstreamError, UpstreamTimeout
 from .form import UploadForm
 from .providers.base import UpstreamRequest
 from .settings import MIB, Settings
@@ -70,6 +70,7 @@ class Response:
         self._raw = raw
         self._provider = provider
         self._block_size = block_size
+        self._is_read = False
         self.status = raw.status
         # Older releases of urllib3 leave a folded header's line break in, and http.client lets
         # other control characters through; WSGI servers refuse to send either.
@@ -78,11 +79,14 @@ class Response:
         )
 
     def blocks(self) -> Iterator[bytes]:
-        """Yield the body as it arrives, undecoded.
+        """Yield the body as it arrives, undecoded; nothing of one that has been read whole.
 
         :raises UpstreamError: the provider broke off.
         :raises UpstreamTimeout: it stopped sending.
         """
+        if self._is_read:
+            # urllib3 gives no undecoded rest of what it has begun to decode.
+            return
         with _mapped(self._provider, answered=True):
             while block := self._raw.read1(self._block_size, decode_content=False):
                 yield block
@@ -92,6 +96,7 @@ class Response:
 
         :raises UpstreamError: the provider broke off, or the body is longer than *most* bytes.
         """
+        self._is_read = True
         with _mapped(self._provider, answered=True):
             body = self._raw.read(most + 1, decode_content=True)
         if len(body) > most:
@@ -169,6 +174,12 @@ class Transport:
                         settings.read_timeout,
                     ),
                 )
+        except UnsendableHead as error:
+            # The gateway's own parts are checked where they come from: this one is a client's.
+            raise InvalidRequest(
+                "A header of this call, or of its file part, has characters that can't be sent "
+                "on; use printable ASCII."
+            ) from error
         except (UpstreamError, DeadlineExceeded) as error:
             causes = causes_of(error) if guarded else ()
             if any(isinstance(cause, socket.gaierror) for cause in causes):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .anthropic import Anthropic
 from .azure import AzureOpenAI
+from .azure_ai import AzureAI
 from .base import Conversation as Conversation
+from .base import HTTPProvider as HTTPProvider
 from .base import Provider as Provider
 from .base import Relayed as Relayed
 from .base import Reshaped as Reshaped
@@ -13,7 +16,20 @@ from .base import UpstreamRequest as UpstreamRequest
 from .base import UpstreamResponse as UpstreamResponse
 from .base import checked_base_url as checked_base_url
 from .base import file_segment as file_segment
+from .bedrock import Bedrock
+from .capabilities import Capabilities as Capabilities
+from .capabilities import Expiry as Expiry
+from .cohere import Cohere
+from .fireworks_ai import FireworksAI
+from .google import Google
+from .mistral_ai import MistralAI
 from .openai import OpenAI, OpenAICompatible
+from .openrouter import OpenRouter
+from .replicate import Replicate
+from .services import SERVICES
+from .together_ai import TogetherAI
+from .vertex_ai import VertexAI
+from .x_ai import XAI
 
 
 def registry(own: Mapping[str, Provider | str] | None = None) -> dict[str, Provider]:
@@ -23,7 +39,23 @@ def registry(own: Mapping[str, Provider | str] | None = None) -> dict[str, Provi
     :raises ValueError: a base URL is not an http or https address.
     :raises TypeError: something else was given for a provider.
     """
-    providers: dict[str, Provider] = {"openai": OpenAI(), "azure-openai": AzureOpenAI()}
+    providers: dict[str, Provider] = {
+        "openai": OpenAI(),
+        "azure-openai": AzureOpenAI(),
+        "azure-ai": AzureAI(),
+        "anthropic": Anthropic(),
+        "google": Google(),
+        "bedrock": Bedrock(),
+        "vertex-ai": VertexAI(),
+        "mistral-ai": MistralAI(),
+        "x-ai": XAI(),
+        "together-ai": TogetherAI(),
+        "fireworks-ai": FireworksAI(),
+        "cohere": Cohere(),
+        "replicate": Replicate(),
+        "openrouter": OpenRouter(),
+        **SERVICES,
+    }
     for name, provider in (own or {}).items():
         if isinstance(provider, str):
             providers[name] = OpenAICompatible(provider)

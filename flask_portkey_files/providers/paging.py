@@ -75,10 +75,12 @@ Fetch = Callable[[Any], Generator[UpstreamRequest, UpstreamResponse, Page]]
 def page(files: list[dict[str, Any]], query: ListQuery) -> dict[str, Any]:
     """Return the page of *files* that *query* asks for.
 
-    :param files: all file objects, in any order.
+    :param files: all file objects; those of the same second stay in the order that they have.
     :raises InvalidRequest: ``after`` is none of them.
     """
-    wanted = sorted(filter(query.wants, files), key=_created_at, reverse=query.order == "desc")
+    wanted = sorted(filter(query.wants, files), key=_created_at)
+    if query.order == "desc":
+        wanted.reverse()
     start = 0
     if query.after:
         ids = [file.get("id") for file in wanted]
@@ -115,12 +117,20 @@ def walk(
             break
     else:
         raise InvalidRequest(
-            "There are too many files to find this page of them; ask for the provider's own "
-            f"order{f' (`order={order}`)' if order else ''}, or delete what is not needed.",
+            "There are too many files to find this page of them; "
+            + (
+                f"ask for the provider's own order (`order={order}`)"
+                if order
+                else "delete some"
+            )
+            + ".",
             param="order",
             code="list_too_long",
         )
     if not in_order:
+        if order == "desc":
+            # So that files of the same second come in the same order both ways.
+            files.reverse()
         return Reshaped(got.response, page(files, query))
     if not found:
         raise unknown_after()

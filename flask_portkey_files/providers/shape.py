@@ -116,9 +116,12 @@ def failure(
     message = _text(inner, "message", "detail", "msg", "title", "error_description")
     if not message and isinstance(own, str):
         message = own
-    found = inner.get("code") or inner.get("status")
     if code is None:
-        code = str(found) if found and not isinstance(found, bool) else _CODES.get(status)
+        # A code that is the status once more says nothing.
+        given = (inner.get(name) for name in ("code", "status", "reason"))
+        named = (str(one) for one in given if one and not isinstance(one, bool))
+        code = next((one for one in named if one != str(response.status)), None)
+        code = code or _CODES.get(status)
     if status == 429:
         kind = "rate_limit_error"
     else:

@@ -14,7 +14,7 @@ import pytest
 from werkzeug.datastructures import Headers
 
 from flask_portkey_files.connection import Answer
-from flask_portkey_files.errors import UpstreamError
+from flask_portkey_files.errors import InvalidRequest, UpstreamError
 from flask_portkey_files.providers.base import UpstreamRequest
 from flask_portkey_files.settings import MIB, Settings
 from flask_portkey_files.transport import Transport
@@ -207,8 +207,11 @@ class TestBodies:
         assert b"Content-Length: 0" in got[0]
 
     def test_a_head_that_can_not_be_sent(self) -> None:
-        with pytest.raises(ValueError, match="control character"):
-            Transport(Settings()).send(post("http://127.0.0.1:1/a\tb\x00", None), provider="a")
+        for fault in ("a\x00", "a\r\nb: c", "\N{SNOWMAN}"):
+            request = post("http://127.0.0.1:1/", b"")
+            request.headers._list.append(("Content-Type", fault))
+            with pytest.raises(InvalidRequest, match="can't be sent on"):
+                Transport(Settings()).send(request, provider="a")
 
     def test_over_tls(self, tmp_path: Path) -> None:
         import subprocess
