@@ -8,6 +8,7 @@ import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from functools import cached_property
 from typing import Any
 
@@ -49,6 +50,16 @@ class FilesCall:
     def trace_id(self) -> str:
         """The client's ``x-portkey-trace-id``, or one made for this call."""
         return self.headers.get("x-portkey-trace-id", "").strip() or str(uuid.uuid4())
+
+    @cached_property
+    def started(self) -> datetime:
+        """When the call was first looked at, in UTC; the same for all its tries."""
+        return datetime.now(timezone.utc)
+
+    @cached_property
+    def unique_id(self) -> str:
+        """An id that no other call has, 32 hexadecimal digits; the same for all its tries."""
+        return uuid.uuid4().hex
 
     @cached_property
     def metadata(self) -> Mapping[str, Any]:

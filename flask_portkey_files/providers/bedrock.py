@@ -194,7 +194,7 @@ class Bedrock(HTTPProvider):
 
     def upload(self, call: FilesCall, target: Target, form: UploadForm) -> Conversation:
         """Store the file: as it is if it fits into one request, else in parts."""
-        file, where = NewFile.of(form), _bucket(target)
+        file, where = NewFile.of(call, form), _bucket(target)
         options = target.options
         named = options.get("aws_s3_object_key") or options.get("provider_file_name")
         key = where.new_key(named, file)

@@ -9,7 +9,6 @@ alone.
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -175,7 +174,7 @@ class Bucket:
         if not named:
             stamp = file.time.strftime(_STAMP)
             name = _UNSAFE_NAME.sub("_", file.name)[-120:].strip(". ") or "file"
-            return f"{self.prefix}{stamp}Z-{uuid.uuid4().hex}/{file.purpose}/{name}"
+            return f"{self.prefix}{stamp}Z-{file.unique_id}/{file.purpose}/{name}"
         key = utf8(named).removeprefix(f"{self.scheme}://{self.name}/")
         key = key if key.startswith(self.prefix) else self.prefix + key
         if not safe_key(key):
@@ -242,9 +241,11 @@ class NewFile:
     purpose: str
     content_type: str
     time: datetime
+    #: The same when the upload is tried again: a second try replaces what the first one made.
+    unique_id: str
 
     @classmethod
-    def of(cls, form: UploadForm) -> NewFile:
+    def of(cls, call: FilesCall, form: UploadForm) -> NewFile:
         """Read the form.
 
         :raises InvalidRequest: the purpose can't be part of a key.
@@ -257,9 +258,8 @@ class NewFile:
                 param="purpose",
                 code="unsupported_purpose",
             )
-        return cls(
-            form.file.filename, purpose, _content_type(form.file), datetime.now(timezone.utc)
-        )
+        content_type = _content_type(form.file)
+        return cls(form.file.filename, purpose, content_type, call.started, call.unique_id)
 
 
 def _content_type(file: FilePart) -> str:

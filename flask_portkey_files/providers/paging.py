@@ -103,13 +103,17 @@ def walk(
     in_order = order == query.order
     found = query.after is None or not in_order
     files: list[dict[str, Any]] = []
+    # A page by number or offset shifts when a file is stored meanwhile.
+    seen: set[Any] = set()
     cursor: Any = None
     for _ in range(MAX_PAGES):
         got = yield from fetch(cursor)
         for file in got.files:
-            if found and query.wants(file):
+            file_id = file.get("id")
+            if found and file_id not in seen and query.wants(file):
                 files.append(file)
-            found = found or file.get("id") == query.after
+            seen.add(file_id)
+            found = found or file_id == query.after
         if in_order and len(files) > query.limit:
             break
         cursor = got.next

@@ -161,7 +161,7 @@ class VertexAI(HTTPProvider):
 
     def upload(self, call: FilesCall, target: Target, form: UploadForm) -> Conversation:
         """Store the file and what is known of it with one request."""
-        file, where = NewFile.of(form), _bucket(target)
+        file, where = NewFile.of(call, form), _bucket(target)
         name = where.new_key(target.options.get("provider_file_name"), file)
         resource = {
             "name": name,

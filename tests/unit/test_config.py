@@ -670,3 +670,11 @@ def test_any_config_is_a_route_or_a_400_with_a_path(config: Any, metadata: str) 
         assert all(fault.startswith("path: config") for fault in outcome.faults)
     else:
         assert isinstance(outcome, (Target, Fallback, LoadBalance, Conditional))
+
+
+def test_a_stored_key_is_for_a_named_provider() -> None:
+    """The client's headers would name the one that gets it."""
+    config = {"api_key": "sk-hosts"}
+    with pytest.raises(ValueError, match="must have a 'provider' beside a key"):
+        HeaderResolver(configs={"pc-1": config}, api_keys=["gw"])
+    assert HeaderResolver(configs={"pc-1": {"provider": "openai", **config}}, api_keys=["gw"])
