@@ -127,6 +127,17 @@ class SpoolUnavailable(FilesError):
     default_code = "spool_unavailable"
 
 
+class TooManyUploads(FilesError):
+    """As many uploads are under way as this process takes (503)."""
+
+    status = 503
+    default_code = "too_many_uploads"
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+
+    def __init__(self) -> None:
+        super().__init__("Too many uploads are under way; try again in a moment.")
+
+
 class InvalidCredential(InvalidRequest):
     """The gateway key is missing or wrong (401)."""
 

@@ -26,7 +26,7 @@ from .boundary import Decoder
 from .errors import InvalidRequest, PayloadTooLarge, RequestBroken
 from .form import FileBody, FilePart, FormField, PartHeaders, UploadForm
 from .settings import KIB, Settings
-from .spool import SpooledFile
+from .spool import SpooledFile, SpoolSpace
 
 #: A read begins with this many bytes and grows with what has come in: WSGI servers wait until
 #: a read is filled, and so the provider is never further behind than the client is ahead.
@@ -321,11 +321,14 @@ class LiveFile:
         """Nothing is held."""
 
 
-def read_form(reader: FormReader, settings: Settings, *, live: bool) -> UploadForm:
+def read_form(
+    reader: FormReader, settings: Settings, *, live: bool, space: SpoolSpace | None = None
+) -> UploadForm:
     """Read an upload up to where it can be sent on.
 
     :param live: whether the file may be passed on while it arrives. It is when ``purpose``
         came before it; otherwise the file is spooled and the whole form checked.
+    :param space: what a spooled file takes its space from, if that is bounded.
     :return: the form; the caller closes it.
     :raises InvalidRequest: ``file`` or ``purpose`` is missing or empty, there are two files, or
         the form is malformed.
@@ -342,7 +345,7 @@ def read_form(reader: FormReader, settings: Settings, *, live: bool) -> UploadFo
                 return UploadForm(
                     tuple(fields), _file_part(part, LiveFile(reader)), _trailing(reader)
                 )
-            file = _file_part(part, SpooledFile(reader.file_blocks(), settings))
+            file = _file_part(part, SpooledFile(reader.file_blocks(), settings, space))
         if file is None:
             raise InvalidRequest(
                 "The form has no part named `file`; send the file as one, "

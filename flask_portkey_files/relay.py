@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Mapping
 
 from flask import Response, current_app, g, request
@@ -11,8 +12,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wsgi import get_input_stream
 
 from .call import FilesCall, Operation
-from .errors import FilesError, UpstreamError
-from .form import UploadForm
+from .errors import FilesError, TooManyUploads, UpstreamError
 from .headers import downstream_headers
 from .journey import Journeys
 from .multipart import FormReader, RequestBody, file_too_large, read_form, request_too_large
@@ -36,6 +36,7 @@ from .response import (
 from .routing import Conditional, Fallback, Leg, LoadBalance, Plan, Target, legs, plan
 from .settings import KIB, Settings
 from .signals import call_started
+from .spool import SpoolSpace
 
 logger = logging.getLogger("flask_portkey_files")
 
@@ -63,6 +64,8 @@ class Relay:
         self._resolver = resolver
         self._settings = settings
         self._journeys = Journeys(providers, settings)
+        self._uploads = threading.BoundedSemaphore(settings.max_uploads)
+        self._space = SpoolSpace(settings.spool_total)
 
     def run(self, call: FilesCall) -> Response:
         """Return the response to *call*. Has to be called within its request context."""
@@ -113,21 +116,32 @@ class Relay:
         trip = plan(route, call)
         if call.operation is not Operation.UPLOAD:
             return self._respond(self._journeys.go(trip, call, None, progress), call, progress)
-        form = self._read_form(trip, call, progress)
+        live = self._may_be_live(trip, call, progress)
+        if not self._uploads.acquire(blocking=False):
+            raise TooManyUploads
         try:
-            return self._respond(self._journeys.go(trip, call, form, progress), call, progress)
+            assert progress.body is not None  # noqa: S101 - it is there for each upload
+            reader = self._form_reader(progress.body)
+            form = read_form(reader, self._settings, live=live, space=self._space)
+            try:
+                answer = self._journeys.go(trip, call, form, progress)
+                return self._respond(answer, call, progress)
+            finally:
+                form.close()
         finally:
-            form.close()
+            self._uploads.release()
 
-    def _read_form(self, trip: Plan, call: FilesCall, progress: Progress) -> UploadForm:
-        """Read the client's form, up to its file if that can be passed on as it arrives."""
+    def _may_be_live(self, trip: Plan, call: FilesCall, progress: Progress) -> bool:
+        """Return whether an upload's file can be passed on as it arrives.
+
+        :raises FilesError: the upload can't work, whatever its form.
+        """
         live = isinstance(trip, Leg) and not trip.target.retry.attempts
         for leg in legs(trip):
             progress.provider, progress.option = leg.target.provider, leg.path
             provider = self._journeys.check(leg.target, call)
             live = live and not provider.needs_length
-        assert progress.body is not None  # noqa: S101 - it is there for each upload
-        return read_form(self._form_reader(progress.body), self._settings, live=live)
+        return live
 
     def _form_reader(self, body: RequestBody) -> FormReader:
         """Return the reader of the client's form.

@@ -86,6 +86,16 @@ class Settings:
             "provider that asks for more is not tried again."
         ),
     )
+    max_uploads: int = _setting(
+        100,
+        least=1,
+        doc="The most uploads at a time in each worker process; 503 with `Retry-After` above.",
+    )
+    spool_total: int = _setting(
+        8 * GIB,
+        least=0,
+        doc="The most bytes that each worker process holds back at a time; 503 above it.",
+    )
     spool_memory: int = _setting(
         MIB,
         least=0,

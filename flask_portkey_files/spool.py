@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from typing import IO
 
@@ -11,19 +12,56 @@ from .errors import SpoolUnavailable
 from .settings import Settings
 
 
+class SpoolSpace:
+    """How much may be held back at a time.
+
+    :param most: in bytes, over all files.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+        self._lock = threading.Lock()
+
+    def take(self, count: int) -> None:
+        """Take *count* bytes of it.
+
+        :raises SpoolUnavailable: so much is not left.
+        """
+        with self._lock:
+            if count > self._left:
+                raise SpoolUnavailable(
+                    "Too much is being held back at the moment. Send `purpose` before `file`, "
+                    "or try again later."
+                )
+            self._left -= count
+
+    def give_back(self, count: int) -> None:
+        """Give *count* bytes back."""
+        with self._lock:
+            self._left += count
+
+
 class SpooledFile:
     """A file's content held back, in memory if it is small, else in an unlinked 0600 file.
 
     :param blocks: the content; it is read to its end.
+    :param space: what the content takes its space from, if that is bounded.
     :raises SpoolUnavailable: there is no room for it.
     """
 
-    def __init__(self, blocks: Iterable[bytes], settings: Settings) -> None:
+    def __init__(
+        self, blocks: Iterable[bytes], settings: Settings, space: SpoolSpace | None = None
+    ) -> None:
+        self._space = space
+        self._taken = 0
         self._block_size = settings.block_size
         self._file: IO[bytes] = io.BytesIO()
         self.length = 0
         try:
             for block in blocks:
+                if space is not None:
+                    space.take(len(block))
+                    self._taken += len(block)
                 self.length += len(block)
                 self._write(block, settings)
         except BaseException:
@@ -50,6 +88,9 @@ class SpooledFile:
             yield block
 
     def close(self) -> None:
-        """Give the disk space back; what is in memory goes with this object."""
+        """Give the space back; what is in memory goes with this object."""
+        if self._space is not None:
+            self._space.give_back(self._taken)
+            self._taken = 0
         if not isinstance(self._file, io.BytesIO):
             self._file.close()
