@@ -51,17 +51,32 @@ class FilePart:
     name: str = "file"
 
 
+class Digest(Protocol):
+    """What is known of a file's content."""
+
+    @property
+    def sha256(self) -> str | None:
+        """The SHA-256 in hexadecimal, ``None`` before the file's end."""
+        ...
+
+    def field(self) -> str | None:
+        """Return it as RFC 9530 writes it."""
+        ...
+
+
 @dataclass(frozen=True)
 class UploadForm:
     """The fields that go before the file, the file, and those that may still follow it.
 
     :param trailing: fields that the client sends after the file; they are read when the file
         has been, so they are always empty for a form that is spooled.
+    :param digest: the file's digest, if it is computed: known when the file has been read.
     """
 
     fields: tuple[FormField, ...]
     file: FilePart
     trailing: Iterable[FormField] = ()
+    digest: Digest | None = None
 
     @property
     def live(self) -> bool:

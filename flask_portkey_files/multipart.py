@@ -23,6 +23,7 @@ from werkzeug.sansio.multipart import (
 )
 
 from .boundary import Decoder
+from .digest import FileDigest
 from .errors import InvalidRequest, PayloadTooLarge, RequestBroken
 from .form import FileBody, FilePart, FormField, PartHeaders, UploadForm
 from .settings import KIB, Settings
@@ -310,42 +311,52 @@ class LiveFile:
 
     length = None
 
-    def __init__(self, reader: FormReader) -> None:
-        self._reader = reader
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
 
     def blocks(self) -> Iterator[bytes]:
         """Yield the content as it arrives."""
-        return self._reader.file_blocks()
+        return self._blocks
 
     def close(self) -> None:
         """Nothing is held."""
 
 
 def read_form(
-    reader: FormReader, settings: Settings, *, live: bool, space: SpoolSpace | None = None
+    reader: FormReader,
+    settings: Settings,
+    *,
+    live: bool,
+    space: SpoolSpace | None = None,
+    sha256: str | None = None,
 ) -> UploadForm:
     """Read an upload up to where it can be sent on.
 
     :param live: whether the file may be passed on while it arrives. It is when ``purpose``
         came before it; otherwise the file is spooled and the whole form checked.
     :param space: what a spooled file takes its space from, if that is bounded.
+    :param sha256: what the request says that the file's SHA-256 is.
     :return: the form; the caller closes it.
     :raises InvalidRequest: ``file`` or ``purpose`` is missing or empty, there are two files, or
         the form is malformed.
     """
     fields: list[FormField] = []
     file: FilePart | None = None
+    digest: FileDigest | None = None
     try:
         while (part := reader.next_part()) is not None:
             if isinstance(part, FormField):
                 fields.append(_checked(part))
                 continue
             _check_file(part, first=file is None)
+            digest = FileDigest.asked(part.headers, sha256, always=settings.digest)
+            blocks = reader.file_blocks()
+            if digest is not None:
+                blocks = digest.through(blocks)
             if live and any(field.name == "purpose" for field in fields):
-                return UploadForm(
-                    tuple(fields), _file_part(part, LiveFile(reader)), _trailing(reader)
-                )
-            file = _file_part(part, SpooledFile(reader.file_blocks(), settings, space))
+                live_file = _file_part(part, LiveFile(blocks))
+                return UploadForm(tuple(fields), live_file, _trailing(reader), digest)
+            file = _file_part(part, SpooledFile(blocks, settings, space))
         if file is None:
             raise InvalidRequest(
                 "The form has no part named `file`; send the file as one, "
@@ -359,7 +370,7 @@ def read_form(
         if file is not None:
             file.body.close()
         raise
-    return UploadForm(tuple(fields), file)
+    return UploadForm(tuple(fields), file, digest=digest)
 
 
 def _trailing(reader: FormReader) -> Iterator[FormField]:

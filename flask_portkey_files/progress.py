@@ -30,6 +30,7 @@ class Progress:
         self.body: RequestBody | None = None
         self.bytes_out = 0
         self.error: str | None = None
+        self.sha256: str | None = None
 
     def finish(self) -> None:
         """Send the signal, once."""
@@ -45,5 +46,6 @@ class Progress:
             bytes_out=self.bytes_out,
             duration=time.monotonic() - self._started,
             error=self.error,
+            sha256=self.sha256,
         )
         call_finished.send(self._app, call=self._call, outcome=outcome)

@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wsgi import get_input_stream
 
 from .call import FilesCall, Operation
+from .digest import REQUEST_HEADER, RESPONSE_HEADER
 from .errors import FilesError, TooManyUploads, UpstreamError
 from .headers import downstream_headers
 from .journey import Journeys
@@ -122,10 +123,20 @@ class Relay:
         try:
             assert progress.body is not None  # noqa: S101 - it is there for each upload
             reader = self._form_reader(progress.body)
-            form = read_form(reader, self._settings, live=live, space=self._space)
+            form = read_form(
+                reader,
+                self._settings,
+                live=live,
+                space=self._space,
+                sha256=call.headers.get(REQUEST_HEADER),
+            )
             try:
                 answer = self._journeys.go(trip, call, form, progress)
-                return self._respond(answer, call, progress)
+                response = self._respond(answer, call, progress)
+                if form.digest and (digest := form.digest.field()) and answer.status < 300:
+                    response.headers.add(RESPONSE_HEADER, digest)
+                    progress.sha256 = form.digest.sha256
+                return response
             finally:
                 form.close()
         finally:

@@ -96,6 +96,14 @@ class Settings:
         least=0,
         doc="The most bytes that each worker process holds back at a time; 503 above it.",
     )
+    digest: bool = _setting(
+        False,
+        doc=(
+            "Whether the SHA-256 of each uploaded file is computed, and told in the response "
+            "header `x-portkey-file-digest` and in the signal. Where the client says what it "
+            "must be, it is in any case. It costs about as much as the rest of an upload."
+        ),
+    )
     spool_memory: int = _setting(
         MIB,
         least=0,
@@ -154,6 +162,8 @@ def _convert(name: str, value: Any, f: dataclasses.Field[Any]) -> Any:
     """Return *value* in the type of the setting *f*, or say what is wrong with it."""
     if str(f.type).startswith("str"):
         return _checked_text(name, str(value)) if value else None
+    if f.type == "bool":
+        return _switch(name, value)
     kind = int if f.type == "int" else float
     what = "a whole number" if kind is int else "a number"
     try:
@@ -166,6 +176,13 @@ def _convert(name: str, value: Any, f: dataclasses.Field[Any]) -> Any:
     if not least <= number < math.inf:
         raise ValueError(f"{name} must be {what} of at least {least}, not {value!r}")
     return number
+
+
+def _switch(name: str, value: Any) -> bool:
+    text = str(value).strip().lower()
+    if text not in {"true", "false", "1", "0", "yes", "no", "on", "off"}:
+        raise ValueError(f"{name} must be true or false, not {value!r}")
+    return text in {"true", "1", "yes", "on"}
 
 
 def _checked_text(name: str, value: str) -> str:

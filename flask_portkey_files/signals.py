@@ -24,6 +24,8 @@ class Outcome:
     :param error: the ``code`` of the gateway's own error, e.g. ``upstream_timeout`` or
         ``broken_transfer``; ``client_disconnected`` if the client left before the response was
         through; ``None`` if the answer, even an error, is the provider's.
+    :param sha256: the SHA-256 of the file that was uploaded, in hexadecimal, if it was
+        computed.
     """
 
     provider: str | None
@@ -34,6 +36,7 @@ class Outcome:
     bytes_out: int
     duration: float
     error: str | None
+    sha256: str | None = None
 
 
 #: Sent when a call has come in, before the resolver runs. Sender: the Flask application.

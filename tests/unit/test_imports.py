@@ -22,6 +22,7 @@ ORDER = [
     "conditions",
     "routing",
     "form",
+    "digest",
     "signals",
     "identity",
     "aws",

@@ -70,3 +70,17 @@ def test_an_unknown_name_is_a_typing_error_and_said_to_be_one() -> None:
 def test_names() -> None:
     assert "PORTKEY_FILES_MAX_BYTES" in Settings.names()
     assert all(name.startswith("PORTKEY_FILES_") for name in Settings.names())
+
+
+@pytest.mark.parametrize(
+    ("value", "on"),
+    [(True, True), ("true", True), ("1", True), ("On", True), (False, False), ("no", False)],
+)
+def test_a_switch(value: object, on: bool) -> None:
+    assert Settings.from_mapping({"PORTKEY_FILES_DIGEST": value}).digest is on
+
+
+@pytest.mark.parametrize("value", ["maybe", "", 2, None])
+def test_no_switch(value: object) -> None:
+    with pytest.raises(ValueError, match="PORTKEY_FILES_DIGEST must be true or false"):
+        Settings.from_mapping({"PORTKEY_FILES_DIGEST": value})
