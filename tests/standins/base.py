@@ -95,6 +95,7 @@ class Standin:
         self._failures: list[int] = []
         self._lock = threading.Lock()
         self._running = 0
+        self._is_over = False
         self._idle = threading.Condition(self._lock)
         self._ids = 0
 
@@ -116,9 +117,13 @@ class Standin:
 
     def spool(self) -> IO[bytes]:
         """Return an empty file, in memory until it is large; it is closed at the end."""
-        file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115
-        self._held.append(file)
-        return file
+        with self._lock:
+            if self._is_over:
+                # A request that only comes to run now; nobody would close its file.
+                raise OSError("the stand-in is closed")
+            file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115
+            self._held.append(file)
+            return file
 
     def form(self, request: Request) -> Form:
         """Read the request's multipart form; its file goes to disk if it is large.
@@ -200,6 +205,7 @@ class Standin:
         # A client that broke off does not wait for the request's end, but its files have to.
         with self._idle:
             self._idle.wait_for(lambda: not self._running, GRACE)
+            self._is_over = True
         for file in self._held:
             file.close()
 
