@@ -77,11 +77,12 @@ def _expiry(expiry: Expiry | None) -> dict[str, object] | None:
     if expiry is None:
         return None
     if expiry is OPENAI_EXPIRY:
-        return {"field": "expires_after", "least": None, "most": None}
+        return {"field": "expires_after", "least": None, "most": None, "unit": 1}
     return {
         "field": expiry.field or "expires_after",
         "least": expiry.least,
         "most": expiry.most,
+        "unit": expiry.unit,
     }
 
 

@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import gc
 import hashlib
+import importlib
 import inspect
 import io
 import json
@@ -44,7 +45,7 @@ from flask_portkey_files import (
 )
 from flask_portkey_files import providers as provider_names
 from flask_portkey_files.backoff import FIRST, HEADERS, LONGEST
-from flask_portkey_files.blueprint import ROUTES
+from flask_portkey_files.blueprint import OBJECT_ROUTES, ROUTES
 from flask_portkey_files.conditions import CONTEXTS, MAX_PATTERN, OPERATORS
 from flask_portkey_files.conditions import MAX_DEPTH as QUERY_DEPTH
 from flask_portkey_files.config import MAX_DEPTH, MAX_TARGETS
@@ -290,28 +291,55 @@ def check_subclass(names: Names, provider: requests_mock.Mocker) -> None:
 
 def check_provider(names: Names, provider: requests_mock.Mocker) -> None:
     app = names["app"] = Flask(__name__)
-    files = create_blueprint(
-        lambda call: Target("documents", api_key="t"),
-        providers={"documents": names["Documents"]()},
-    )
+    files = create_blueprint(providers={"notes": names["Notes"]()})
     app.register_blueprint(files, url_prefix="/v1")
-    document = {"key": "a", "size": 3, "stored": 1, "title": "A"}
-    provider.get("https://documents.example/documents/a", json=document)
-    provider.get("https://documents.example/documents/b", json={"no": 1}, status_code=404)
-    provider.get("https://documents.example/documents/a/raw", content=b"old")
-    assert get(names, "/v1/files/a").get_json() == {
+    headers = {"x-portkey-provider": "notes", "Authorization": "Bearer t"}
+    address = "https://notes.example/api"
+    found = {"key": "a", "size": 3, "stored": 1, "title": "A"}
+    provider.get(f"{address}/notes/a", json=found)
+    provider.get(f"{address}/notes/b", json={"detail": "no"}, status_code=404)
+    provider.get(f"{address}/notes/a/raw", content=b"old")
+    sent: list[bytes] = []
+
+    def store(request: Any, context: object) -> Any:
+        sent.append(request.body.read())
+        return found
+
+    provider.post(f"{address}/folders/x", json=store)
+    assert get(names, "/v1/files/a", headers).get_json() == {
         "id": "a",
         "object": "file",
         "bytes": 3,
         "created_at": 1,
         "filename": "A",
         "purpose": "user_data",
+        "status": "processed",
     }
-    assert provider.request_history[0].headers["Authorization"] == "Token t"
-    missing = get(names, "/v1/files/b")
-    assert (missing.status_code, missing.get_json()) == (404, {"no": 1})
-    assert get(names, "/v1/files/a/content").data == b"old"
-    assert get(names, "/v1/files").status_code == 501
+    assert provider.request_history[0].headers["Authorization"] == "Bearer t"
+    missing = get(names, "/v1/files/b", headers)
+    assert missing.status_code == 404
+    assert missing.get_json()["error"]["message"] == "no"
+    assert get(names, "/v1/files/a/content", headers).data == b"old"
+    assert get(names, "/v1/files", headers).status_code == 501
+    assert get(names, "/v1/files/a").status_code == 400
+
+    def upload(purpose: str, seconds: int) -> Any:
+        form = {
+            "purpose": purpose,
+            "expires_after[seconds]": str(seconds),
+            "file": (io.BytesIO(b"{}"), "a.jsonl"),
+        }
+        folder = {**headers, "x-portkey-notes-folder": "x"}
+        return app.test_client().post("/v1/files", data=form, headers=folder).get_json()
+
+    assert upload("user_data", 7200)["id"] == "a"
+    assert b'name="hours"\r\n\r\n2\r\n' in sent[0]
+    assert upload("user_data", 7201)["error"]["code"] == "invalid_expires_after"
+    assert upload("batch", 7200)["error"]["code"] == "unsupported_purpose"
+    count = provider.call_count
+    admin = {**headers, "x-portkey-notes-as-admin": "1"}
+    assert get(names, "/v1/files/a", admin).status_code == 400
+    assert provider.call_count == count
 
 
 def check_two_blueprints(names: Names, provider: requests_mock.Mocker) -> None:
@@ -328,6 +356,25 @@ def check_prefix(names: Names, provider: requests_mock.Mocker) -> None:
     assert provider.request_history[0].headers["Authorization"] == "Bearer sk-acme"
     assert get(names, "/acme/v1/nothing").is_json
     assert get(names, "/acme/nothing").mimetype == "text/html"
+
+
+def check_workers(names: Names, provider: requests_mock.Mocker) -> None:
+    """It is what the example has."""
+    (shown,) = blocks("docs/deployment.md", "python")
+
+    def functions(source: str) -> dict[str, list[str]]:
+        return {
+            node.name: [
+                ast.dump(statement)
+                for statement in node.body
+                if not isinstance(statement, ast.Expr)  # A docstring.
+            ]
+            for node in ast.parse(source).body
+            if isinstance(node, ast.FunctionDef)
+        }
+
+    assert functions(shown.text) == functions(read("example_app/gunicorn.conf.py"))
+    assert names["SocketUnreader"].max_body_chunk == Settings().block_size
 
 
 def check_own_limit(names: Names, provider: requests_mock.Mocker) -> None:
@@ -416,6 +463,7 @@ CHECKS: dict[tuple[str, str, int], Callable[[Names, requests_mock.Mocker], None]
     ("README.md", "Use it from Python", 0): check_readme_openai,
     ("README.md", "Use it from Python", 1): check_readme_portkey,
     ("docs/configuration.md", "Settings", 0): check_settings,
+    ("docs/deployment.md", "One processor for each worker", 0): check_workers,
     ("docs/embedding.md", "Mount the blueprint", 0): check_mount,
     ("docs/embedding.md", "Look up a tenant", 0): check_tenants,
     ("docs/embedding.md", "Add to the header resolver", 0): check_wrapped,
@@ -620,7 +668,12 @@ def test_headers_table_is_complete() -> None:
     source = "".join((PACKAGE / f"{name}.py").read_text() for name in ("resolver", "call"))
     read_ = re.findall(r'headers(?:\.get\(|, )"([\w-]+)"', source)
     assert general == set(read_)
-    documented = {(code(row[1]), code(row[0])) for row in rows if row[1] != "all"}
+    documented = {
+        (provider, code(row[0]))
+        for row in rows
+        if row[1] != "all"
+        for provider in re.findall(r"`([^`]+)`", row[1])
+    }
     assert documented == {
         (name, f"x-portkey-{option.replace('_', '-')}")
         for name, provider in registry().items()
@@ -670,13 +723,48 @@ def test_routes_table_is_complete() -> None:
     app = Flask(__name__, static_folder=None)
     app.register_blueprint(create_blueprint(), url_prefix="/v1")
     added = [rule.rule for rule in app.url_map.iter_rules()]
-    assert sorted(added) == sorted(f"/v1{rule}" for _, rule, _ in ROUTES)
+    assert sorted(added) == sorted(f"/v1{rule}" for _, rule, _ in (*ROUTES, *OBJECT_ROUTES))
 
 
-def test_providers_table_is_complete() -> None:
-    rows = table("README.md", "Providers")
-    assert [code(row[0]) for row in rows[:-1]] == list(registry())
-    assert rows[-1][0] == "your own"
+def test_readme_names_the_providers() -> None:
+    section = read("README.md").partition("## Providers\n")[2].partition("\n## ")[0]
+    named = [
+        name
+        for line in section.splitlines()
+        if line.startswith("- ")
+        for name in re.findall(r"`([^`]+)`", line)
+    ]
+    assert sorted(named) == sorted(registry())
+
+
+def test_providers_table_is_the_commands() -> None:
+    app = Flask(__name__)
+    app.register_blueprint(create_blueprint(), url_prefix="/v1")
+    command = ["portkey-files", "providers", "--format", "markdown"]
+    printed = app.test_cli_runner().invoke(args=command)
+    assert printed.exit_code == 0, printed.output
+    marks = [f"<!-- {which} of what the command prints -->\n" for which in ("Begin", "End")]
+    shown = read("docs/providers.md").partition(marks[0])[2].partition(marks[1])[0]
+    assert shown.strip("\n") == printed.stdout.strip("\n")
+
+
+def test_every_provider_has_a_section() -> None:
+    text = read("docs/providers.md")
+    headings = re.findall(r"^### (.+)$", text, flags=re.MULTILINE)
+    named = [name for heading in headings for name in re.findall(r"`([^`]+)`", heading)]
+    assert sorted(named) == sorted(registry())
+    # Each option is told of where its provider is.
+    for section in re.split(r"^### ", text, flags=re.MULTILINE)[1:]:
+        for name in re.findall(r"`([^`]+)`", section.partition("\n")[0]):
+            for option in registry()[name].options:
+                assert f"`{option}`" in section, (name, option)
+
+
+def test_extras_are_those_of_the_package() -> None:
+    extras = re.findall(r"^(\w+) = \[", read("pyproject.toml"), flags=re.MULTILINE)
+    rows = table("docs/providers.md", "Extras")
+    assert {code(row[0]) for row in rows} <= set(extras)
+    assert {code(row[0]) for row in rows} == {"azure", "bedrock", "vertex"}
 
 
 def test_resolver_tables_are_complete() -> None:
@@ -755,7 +843,8 @@ def test_routings_commands_do_what_it_says(stored_example: Gunicorn, tmp_path: P
 def test_response_headers_table_is_complete() -> None:
     rows = table("docs/routing.md", "Response headers")
     source = (PACKAGE / "relay.py").read_text()
-    assert [code(row[0]) for row in rows] == re.findall(r'headers\["(x-portkey-.+?)"\]', source)
+    added = re.findall(r'headers\.add\("(x-portkey-.+?)"', source)
+    assert [code(row[0]) for row in rows] == added
 
 
 @pytest.mark.parametrize("block", blocks("docs/routing.md", "json"), ids=lambda b: b.heading)
@@ -991,11 +1080,13 @@ Error = tuple[str, int, str]
 
 
 def error_classes() -> dict[str, type[FilesError]]:
-    return {
-        name: kind
-        for name, kind in inspect.getmembers(errors, inspect.isclass)
-        if issubclass(kind, FilesError)
-    }
+    """Return the package's errors, wherever they are defined."""
+    found: dict[str, type[FilesError]] = {}
+    for module in imports():
+        imported = importlib.import_module(f"{PACKAGE.name}.{module}".removesuffix(".__init__"))
+        classes = inspect.getmembers(imported, inspect.isclass)
+        found.update((name, kind) for name, kind in classes if issubclass(kind, FilesError))
+    return found
 
 
 def raised() -> Iterator[tuple[type[FilesError], ast.Call]]:
@@ -1003,18 +1094,23 @@ def raised() -> Iterator[tuple[type[FilesError], ast.Call]]:
     classes = error_classes()
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
+            made = node
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Name):
+                made = ast.Call(node.exc, [], [])
             if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Name)
-                and (kind := classes.get(node.func.id))
+                isinstance(made, ast.Call)
+                and isinstance(made.func, ast.Name)
+                and (kind := classes.get(made.func.id))
             ):
-                yield kind, node
+                yield kind, made
 
 
 def keyword(call: ast.Call, name: str) -> str | None:
+    """Return what an argument is, ``None`` without it, and no text where it is worked out."""
     for argument in call.keywords:
         if argument.arg == name:
-            return str(ast.literal_eval(argument.value))
+            value = argument.value
+            return str(value.value) if isinstance(value, ast.Constant) else ""
     return None
 
 
@@ -1043,7 +1139,9 @@ def test_errors_with_the_default_code_are_those_of_paging() -> None:
     rows = table("docs/errors.md", "Errors with a code")
     (row,) = (r for r in rows if code(r[0]) == errors.InvalidRequest.default_code)
     named = re.findall(r"`([a-z]+)`", row[3].partition(" is not valid")[0])
-    assert set(named) == params
+    # One has no parameter at fault: a header that can't be sent on.
+    assert {*named, None} == params
+    assert "characters that can't be sent on" in row[3]
 
 
 def test_every_error_of_its_own_has_a_code() -> None:
@@ -1132,7 +1230,7 @@ def test_the_few_importers_of_libraries_are_named() -> None:
         library: sorted(
             module for module, (_, others) in imports().items() if library in others
         )
-        for library in ("flask", "requests", "requests_toolbelt", "urllib3", "blinker")
+        for library in ("flask", "click", "requests", "requests_toolbelt", "urllib3", "blinker")
     }
     for library, modules in importers.items():
         stated = re.search(rf"`{library}`(?: is imported)? by ([^.]*?) only", text)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from werkzeug.wrappers import Request, Response
 
 from .base import Form, Stored, file_response, json_response
-from .openai import OpenAIStandin
+from .openai import OpenAIStandin, expires_after
 
 _DATED = re.compile(r"\d{4}-\d{2}-\d{2}(?:-preview)?")
 _PROJECT = re.compile(r"/api/projects/[^/]+")
@@ -66,7 +66,7 @@ class _AzureStandin(OpenAIStandin):
         if not form.content_type:
             return self.refuse("The file has no or an empty content type specified.")
         try:
-            expires = _expires_after(form)
+            expires = expires_after(form)
         except ValueError as error:
             return self.refuse(str(error))
         stored = self.store(form)
@@ -268,23 +268,3 @@ class FoundryStandin(AzureV1Standin):
             return super().authenticated(request)
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         return scheme == "Bearer" and token in self.tokens
-
-
-def _expires_after(form: Form) -> int | None:
-    """Return after how many seconds the form's file expires.
-
-    The service's own documents write the fields with a dot, SDKs with brackets.
-
-    :raises ValueError: they are incomplete or out of range.
-    """
-    anchor, seconds = (
-        form.get(f"expires_after[{key}]") or form.get(f"expires_after.{key}")
-        for key in ("anchor", "seconds")
-    )
-    if anchor is None and seconds is None:
-        return None
-    if anchor != "created_at":
-        raise ValueError("The anchor must be created_at.")
-    if not seconds or not seconds.isdecimal() or not 3600 <= int(seconds) <= 2_592_000:
-        raise ValueError("The seconds must be between 3600 and 2592000.")
-    return int(seconds)

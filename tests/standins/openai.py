@@ -67,7 +67,14 @@ class OpenAIStandin(Standin):
             return self.error(400)
         if self.purposes is not None and purpose not in self.purposes:
             return self.error(400)
-        return json_response(self.file_object(self.store(form)))
+        try:
+            expires = expires_after(form)
+        except ValueError:
+            return self.error(400)
+        stored = self.store(form)
+        if expires is not None:
+            stored.extra["expires_at"] = stored.created_at + expires
+        return json_response(self.file_object(stored))
 
     def store(self, form: Form) -> Stored:
         """Keep a form's file."""
@@ -142,6 +149,7 @@ class OpenAIStandin(Standin):
 
     def file_object(self, stored: Stored) -> dict[str, Any]:
         """Return a file's metadata."""
+        expires_at = stored.extra.get("expires_at")
         return {
             "id": stored.id,
             "object": "file",
@@ -150,6 +158,7 @@ class OpenAIStandin(Standin):
             "filename": stored.filename,
             "purpose": stored.extra["purpose"],
             "status": "processed",
+            **({} if expires_at is None else {"expires_at": expires_at}),
         }
 
     def deleted(self, stored: Stored) -> Response:
@@ -162,3 +171,23 @@ class OpenAIStandin(Standin):
         error = {"message": f"refused: {status}", "type": kind, "param": None, "code": None}
         headers = {"Retry-After": "1"} if status == 429 else None
         return json_response({"error": error}, status, headers)
+
+
+def expires_after(form: Form) -> int | None:
+    """Return after how many seconds the form's file expires.
+
+    Azure's own documents write the fields with a dot, SDKs with brackets.
+
+    :raises ValueError: they are incomplete or out of range.
+    """
+    anchor, seconds = (
+        form.get(f"expires_after[{key}]") or form.get(f"expires_after.{key}")
+        for key in ("anchor", "seconds")
+    )
+    if anchor is None and seconds is None:
+        return None
+    if anchor != "created_at":
+        raise ValueError("The anchor must be created_at.")
+    if not seconds or not seconds.isdecimal() or not 3600 <= int(seconds) <= 2_592_000:
+        raise ValueError("The seconds must be between 3600 and 2592000.")
+    return int(seconds)

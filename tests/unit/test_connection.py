@@ -6,14 +6,17 @@ import http.client
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from werkzeug.datastructures import Headers
 
-from flask_portkey_files.connection import Answer
+from flask_portkey_files.connection import Answer, WrongLength
 from flask_portkey_files.errors import InvalidRequest, UpstreamError
 from flask_portkey_files.providers.base import UpstreamRequest
 from flask_portkey_files.settings import MIB, Settings
@@ -87,7 +90,11 @@ class TestHead:
             b"HTTP/1.1 200 OK\r\n folded: first\r\n\r\nhello",
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 5, 6\r\n\r\nhello",
+            b"HTTP/1.1 200 OK\r\nContent-Length: " + b"1" * 5000 + b"\r\n\r\nhello",
             b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 101 + b"\r\n",
+            b"HTTP/1.1 200 OK\r\na: b\r\n" + b" c\r\n" * 100 + b"\r\n",
+            b"HTTP/1.1 103 x\r\n\r\n" * 101 + b"HTTP/1.1 200 OK\r\n\r\n",
             b"HTTP/1.1 200 OK\r\na: " + b"b" * 65536 + b"\r\n\r\n",
         ],
     )
@@ -103,6 +110,21 @@ class TestHead:
                 answer(head[:end])
         assert dict(answer(head).fields) == {"Long": "x y"}
 
+    @pytest.mark.parametrize("status", [100, 102, 103, 199])
+    def test_interim_answers_are_passed_by(self, answer: Read, status: int) -> None:
+        interim = b"HTTP/1.1 %d x\r\nContent-Length: 9\r\n\r\n" % status
+        got = answer(interim * 2 + b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        assert (got.status, got.read()) == (200, b"ok")
+
+    def test_blanks_take_no_time(self, answer: Read) -> None:
+        blanks = b" \t" * 15_000
+        started = time.monotonic()
+        got = answer(
+            b"HTTP/1.1 200 O" + blanks + b"K\r\n" + (b"a: b" + blanks + b"c\r\n") * 2 + b"\r\n"
+        )
+        assert time.monotonic() - started < 1
+        assert got.fields.getlist("a") == ["b" + blanks.decode() + "c"] * 2
+
     def test_hundred_fields(self, answer: Read) -> None:
         got = answer(b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 100 + b"\r\n")
         assert len(got.fields.getlist("a")) == 100
@@ -112,6 +134,12 @@ class TestHead:
             b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\ncontent-length: 2\r\n\r\nok", closed=False
         )
         assert got.read() == b"ok"
+        assert got.fields.getlist("Content-Length") == ["2"]
+
+    def test_a_list_of_one_length(self, answer: Read) -> None:
+        got = answer(b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok", closed=False)
+        assert got.read() == b"ok"
+        assert got.fields.getlist("Content-Length") == ["2"]
 
 
 class TestFraming:
@@ -135,8 +163,17 @@ class TestFraming:
     ) -> None:
         got = answer(head + b"\r\n\r\n", method)
         assert got.will_close == closes
-        if b"Chunked" not in head:
-            assert got.read() == b""
+        assert got.read() == b""
+
+    @pytest.mark.parametrize(
+        ("status", "method"), [(b"304", "GET"), (b"204", "DELETE"), (b"200", "HEAD")]
+    )
+    def test_no_chunks_where_there_is_no_body(
+        self, answer: Read, status: bytes, method: str
+    ) -> None:
+        head = b"HTTP/1.1 " + status + b" x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        got = answer(head, method, closed=False)
+        assert (got.read1(9), got.will_close) == (b"", False)
 
     def test_chunks(self, answer: Read) -> None:
         got = answer(
@@ -205,6 +242,60 @@ class TestBodies:
         with Upstream(received(got)) as upstream:
             Transport(Settings()).send(post(upstream.url, None), provider="acme").close()
         assert b"Content-Length: 0" in got[0]
+
+    @pytest.mark.parametrize(
+        ("pieces", "length"),
+        [([b"abc"], 2), ([b"a", b"bc"], 2), ([b"a"], 2), ([], 2), ([b"a" * MIB], MIB + 1)],
+    )
+    def test_of_another_length_than_announced(self, pieces: list[bytes], length: int) -> None:
+        """Else a request would begin in the other's body, or end in it."""
+        got: list[tuple[bytes, bool]] = []
+
+        def script(connection: Connection) -> None:
+            while head := connection.read_head():
+                if head.startswith(b"POST"):
+                    connection.answer()  # Before it has the body.
+                    got.append(connection.read_body())
+                else:
+                    connection.answer()
+
+        get = UpstreamRequest(method="GET", url="", headers=Headers())
+        with Upstream(script) as upstream:
+            transport = Transport(Settings())
+            get = replace(get, url=upstream.url)
+            for request in (get, post(upstream.url, Pieces(pieces, length)), get):
+                expected = pytest.raises(WrongLength) if request.body else nullcontext()
+                with expected:
+                    response = transport.send(request, provider="acme")
+                    assert response.json() == {}
+                    response.close()
+            assert upstream.connections == 2
+        # Nothing came where the first piece was too long.
+        assert [complete for _, complete in got] in ([], [False])
+
+    def test_framing_is_not_a_targets_to_give(self) -> None:
+        got: list[bytes] = []
+        with Upstream(received(got)) as upstream:
+            given = {"content-length": "9", "Transfer-Encoding": "chunked"}
+            request = post(upstream.url, b"{}", **given)
+            Transport(Settings()).send(request, provider="acme").close()
+        lines = [line.lower() for line in got[0].split(b"\r\n")]
+        assert [line for line in lines if b"length" in line] == [b"content-length: 2"]
+        assert b"transfer-encoding" not in got[0].lower()
+
+    @pytest.mark.parametrize("name", ["", "a b", "a:b", "a\r\nb", "\xe9", "a\t"])
+    def test_a_name_that_is_none(self, name: str) -> None:
+        request = post("http://127.0.0.1:1/", b"")
+        request.headers._list.append((name, "x"))
+        with pytest.raises(InvalidRequest, match="can't be sent on"):
+            Transport(Settings()).send(request, provider="a")
+
+    def test_a_target_stays_one_word(self) -> None:
+        got: list[bytes] = []
+        with Upstream(received(got)) as upstream:
+            url = upstream.url + "/a b\x7f/\N{SNOWMAN}?c= HTTP/1.1"
+            Transport(Settings()).send(post(url, b""), provider="acme").close()
+        assert got[0].startswith(b"POST /a%20b%7F/%E2%98%83?c=%20HTTP/1.1 HTTP/1.1\r\n")
 
     def test_a_head_that_can_not_be_sent(self) -> None:
         for fault in ("a\x00", "a\r\nb: c", "\N{SNOWMAN}"):
@@ -278,6 +369,24 @@ class TestHost:
         lines = got[0].split(b"\r\n")
         assert lines[0] == b"GET " + url.encode() + b" HTTP/1.1"
         assert b"Host: " + host in lines
+
+    @pytest.mark.parametrize(
+        ("url", "first"), [("http://a.example/x", b"GET"), ("https://a.example/x", b"CONNECT")]
+    )
+    def test_the_proxys_own_credentials(self, url: str, first: bytes) -> None:
+        got: list[bytes] = []
+
+        def script(connection: Connection) -> None:
+            got.append(connection.read_head())
+            connection.answer(status="407 Proxy Authentication Required")
+
+        with Upstream(script) as proxy:
+            settings = Settings(proxy=proxy.url.replace("//", "//me:secret@"))
+            request = UpstreamRequest(method="GET", url=url, headers=Headers())
+            with suppress(UpstreamError):
+                Transport(settings).send(request, provider="acme").close()
+        assert got[0].startswith(first + b" ")
+        assert got[0].count(b"Proxy-Authorization: Basic bWU6c2VjcmV0") == 1
 
     def test_a_tunnel_that_is_refused(self) -> None:
         got: list[bytes] = []

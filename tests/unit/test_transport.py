@@ -349,8 +349,21 @@ def test_what_comes_before_an_answer_is_never_taken_for_one(status: str) -> None
 
     with Upstream(script) as upstream:
         transport = Transport(Settings())
+        response = transport.send(get(upstream.url), provider=PROVIDER)
+        assert (response.status, response.json()) == (200, 1)
+        response.close()
+
+
+def test_a_switch_of_protocols_is_no_answer() -> None:
+    def script(connection: Connection) -> None:
+        connection.read_head()
+        connection.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n")
+        connection.answer(b"1")
+
+    with Upstream(script) as upstream:
+        transport = Transport(Settings())
         for _ in range(2):
-            with pytest.raises(UpstreamError):
+            with pytest.raises(UpstreamError, match="which is no answer"):
                 transport.send(get(upstream.url), provider=PROVIDER)
         assert upstream.connections == 2
 
