@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, defau
 
 from .allocator import keep_blocks
 from .call import FilesCall, Operation
-from .cli import GROUP, providers_command
+from .cli import group_name, providers_command
 from .errors import FilesError
 from .providers import Provider, registry
 from .relay import Relay, close_streams, raw_path
@@ -62,7 +62,8 @@ def create_blueprint(
 
     :param resolver: picks the provider for each call. Without one, the client's
         ``x-portkey-*`` headers do: see :class:`~flask_portkey_files.HeaderResolver`.
-    :param name: the blueprint's name, the first part of its endpoints' names.
+    :param name: the blueprint's name, the first part of its endpoints' names. Its commands are
+        under ``flask portkey-files``, or under another name with dashes.
     :param providers: providers beside the built-in ones, by name. A string is the base URL of
         an OpenAI-compatible service that needs a key.
     :param virtual_keys: stored credentials by slug, which clients name in
@@ -85,7 +86,7 @@ def create_blueprint(
             "virtual_keys, configs and api_keys are for the header resolver: give them to the "
             "HeaderResolver that your own resolver calls, or leave the resolver out"
         )
-    bp = Blueprint(name, __name__, cli_group=GROUP)
+    bp = Blueprint(name, __name__, cli_group=group_name(name))
     bp.cli.add_command(providers_command(known))
 
     def run(

@@ -9,10 +9,12 @@ import click
 from .providers import Provider
 from .providers.table import as_json, markdown, text
 
-#: The name that the commands of a blueprint stand under.
-GROUP = "portkey-files"
-
 FORMATS = {"text": text, "markdown": markdown, "json": as_json}
+
+
+def group_name(blueprint: str) -> str:
+    """Return the name that the commands of the *blueprint* of this name stand under."""
+    return blueprint.replace("_", "-")
 
 
 def providers_command(providers: Mapping[str, Provider]) -> click.Command:

@@ -13,6 +13,7 @@ from ..call import FilesCall
 from ..form import UploadForm
 from ..routing import Target
 from .base import Conversation, HTTPProvider, Relayed, file_segment
+from .capabilities import Capabilities
 
 
 class OpenAICompatible(HTTPProvider):
@@ -23,14 +24,22 @@ class OpenAICompatible(HTTPProvider):
         sent without one.
     :param needs_length: whether the service takes no chunked bodies, so that each upload is
         spooled and sent with its length.
+    :param capabilities: what the service can do, if that is less than OpenAI.
     :raises ValueError: *base_url* is not an http or https address.
     """
 
     def __init__(
-        self, base_url: str, *, requires_api_key: bool = True, needs_length: bool = False
+        self,
+        base_url: str,
+        *,
+        requires_api_key: bool = True,
+        needs_length: bool = False,
+        capabilities: Capabilities | None = None,
     ) -> None:
         super().__init__(base_url, requires_api_key=requires_api_key)
         self.needs_length = needs_length
+        if capabilities is not None:
+            self.capabilities = capabilities
 
     def upload(self, call: FilesCall, target: Target, form: UploadForm) -> Conversation:
         """Send the form on."""

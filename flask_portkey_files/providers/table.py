@@ -101,9 +101,9 @@ def _time(seconds: int) -> str:
 
 
 def _size(count: int) -> str:
-    for name, unit in (("GiB", 1 << 30), ("GB", 10**9), ("MiB", 1 << 20), ("MB", 10**6)):
-        if count >= unit and count * 10 % unit == 0:
-            return f"{count / unit:g} {name}"
+    for name, unit in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("MB", 10**6)):
+        if count >= unit and count * 1000 % unit == 0:
+            return f"{count / unit:.6g} {name}"
     return f"{count} bytes"
 
 

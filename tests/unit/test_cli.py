@@ -154,7 +154,12 @@ class TestJSON:
         assert table["all"] == {
             "operations": OPERATIONS,
             "purposes": None,
-            "expires_after": {"field": "expires_after", "least": None, "most": None},
+            "expires_after": {
+                "field": "expires_after",
+                "least": None,
+                "most": None,
+                "unit": 1,
+            },
             "max_bytes": None,
             "note": "",
         }
@@ -182,7 +187,9 @@ class TestJSON:
     [
         (2 * 1024**3, "2 GiB"),
         (1024**3 * 3 // 2, "1.5 GiB"),
-        (5 * 10**9, "5 GB"),
+        (5 * 10**9, "5000 MB"),
+        (5 * 1024**4, "5 TiB"),
+        (80_000 * 1024**2, "78.125 GiB"),
         (100 * 1024**2, "100 MiB"),
         (150_000_000, "150 MB"),
         (1000, "1000 bytes"),

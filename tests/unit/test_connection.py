@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -44,6 +45,28 @@ def answer() -> Iterator[Callable[..., Answer]]:
 
 
 Read = Callable[..., Answer]
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Return the file of a certificate for 127.0.0.1, its key in ``key.pem`` beside it."""
+    path = tmp_path / "cert.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+    subprocess.run(
+        [*command.split(), "-days", "2", "-subj", "/CN=localhost", "-addext",
+         "subjectAltName=IP:127.0.0.1", "-keyout", str(tmp_path / "key.pem"), "-out", str(path)],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    return path
+
+
+@pytest.fixture
+def context(certificate: Path) -> ssl.SSLContext:
+    """Return a server's side of TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, certificate.with_name("key.pem"))
+    return context
 
 
 class TestHead:
@@ -304,19 +327,7 @@ class TestBodies:
             with pytest.raises(InvalidRequest, match="can't be sent on"):
                 Transport(Settings()).send(request, provider="a")
 
-    def test_over_tls(self, tmp_path: Path) -> None:
-        import subprocess
-
-        key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-        command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
-        subprocess.run(
-            [*command.split(), "-days", "2", "-subj", "/CN=localhost", "-addext",
-             "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)],
-            check=True,
-            capture_output=True,
-        )  # fmt: skip
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
+    def test_over_tls(self, certificate: Path, context: ssl.SSLContext) -> None:
         pieces = [b"a" * 10, b"b" * (3 * MIB)]
         got: list[bytes] = []
 
@@ -338,6 +349,55 @@ class TestBodies:
                 Transport(Settings()).send(post(url, b""), provider="acme")
             refused.join()
         assert got[1] == b"".join(pieces)
+
+
+    def test_an_answer_over_tls_before_the_whole_body(
+        self, certificate: Path, context: ssl.SSLContext
+    ) -> None:
+        """What OpenSSL makes of a closed connection is no ConnectionError."""
+
+        def script(connection: Connection) -> None:
+            with context.wrap_socket(connection.sock, server_side=True) as tls:
+                early = Connection(tls)
+                early.read_head()
+                early.answer(status="413 Content Too Large", headers=("Connection: close",))
+                time.sleep(0.2)
+                early.reset()
+
+        with Upstream(script) as upstream:
+            url = upstream.url.replace("http", "https")
+            transport = Transport(Settings(ca_bundle=str(certificate)))
+            response = transport.send(
+                post(url, Pieces([bytes(64 * 1024)] * 400, None)), provider="acme"
+            )
+            assert (response.status, response.json()) == (413, {})
+            response.close()
+
+    def test_more_than_an_answer_over_tls(
+        self, certificate: Path, context: ssl.SSLContext
+    ) -> None:
+        """OpenSSL has read the rest already, so the pool sees nothing on the socket."""
+        extra = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n2"
+
+        def script(connection: Connection) -> None:
+            with context.wrap_socket(connection.sock, server_side=True) as tls:
+                more = Connection(tls)
+                more.read_head()
+                head = b"HTTP/1.1 200 OK\r\nContent-Length: 8100\r\n\r\n"
+                # As much as is read at once.
+                more.send((head + b"1" + b" " * 8099).ljust(8192) + extra)
+                more.read_head()
+
+        get = UpstreamRequest(method="GET", url="", headers=Headers())
+        with Upstream(script) as upstream:
+            transport = Transport(Settings(ca_bundle=str(certificate)))
+            get = replace(get, url=upstream.url.replace("http", "https"))
+            for _ in range(2):
+                response = transport.send(get, provider="acme")
+                assert response.json() == 1
+                response.close()
+            assert upstream.connections == 2
+            transport._session.close()
 
 
 def _refused(listener: socket.socket, context: ssl.SSLContext) -> None:
