@@ -8,6 +8,7 @@ from pathlib import Path
 from flask import Flask
 
 from flask_portkey_files import OpenAICompatible, Settings, create_blueprint
+from flask_portkey_files.providers import registry
 
 
 def create_app(*, store_url: str | None = None) -> Flask:
@@ -46,7 +47,7 @@ def create_app(*, store_url: str | None = None) -> Flask:
         return {
             "service": "flask_portkey_files example",
             "files": "/v1/files",
-            "providers": ["openai", "azure-openai", "local"],
+            "providers": list(registry(providers)),
         }
 
     return app

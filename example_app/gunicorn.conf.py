@@ -6,7 +6,9 @@ Used by ``python -m example_app`` and by
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 from collections import Counter
 from typing import Any
 
@@ -33,7 +35,10 @@ def pre_fork(server: Any, worker: Any) -> None:
     """Give each worker a processor of its own, as far as there are enough."""
     if hasattr(os, "sched_getaffinity"):
         used = Counter(getattr(other, "processor", None) for other in server.WORKERS.values())
-        worker.processor = min(sorted(os.sched_getaffinity(0)), key=lambda cpu: used[cpu])
+        processors = list(os.sched_getaffinity(0))
+        # In any order: other servers on this machine may choose as this one does.
+        random.shuffle(processors)
+        worker.processor = min(processors, key=lambda processor: used[processor])
 
 
 def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001
@@ -43,4 +48,5 @@ def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001
     other across them at every change, and a small request costs nearly twice the time.
     """
     if hasattr(worker, "processor"):
-        os.sched_setaffinity(0, {worker.processor})
+        with contextlib.suppress(OSError):  # Some containers forbid it.
+            os.sched_setaffinity(0, {worker.processor})

@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -123,7 +124,7 @@ class Credentials:
         :raises UpstreamError: STS can't be reached.
         """
         if identity.role_arn is not None:
-            return _mapped(self._role(identity).credentials)
+            return _mapped(partial(self._of_role, identity))
         if identity.key_id is None:
             return _mapped(self._chain)
         credentials = _module("botocore.credentials")
@@ -141,16 +142,26 @@ class Credentials:
             )
         return found.get_frozen_credentials()
 
-    def _role(self, identity: Identity) -> _Role:
+    def _of_role(self, identity: Identity) -> Any:
+        """Return the credentials of the identity's role."""
         digest = identity.digest()
         with self._lock:
             role = self._roles.get(digest)
             if role is None:
                 role = self._roles[digest] = _Role(lambda: self._assume(identity))
+        try:
+            found = role.credentials()
+        except BaseException:
+            # A role that can't be assumed is not kept, and pushes nobody's out.
+            with self._lock:
+                self._roles.pop(digest, None)
+            raise
+        with self._lock:
+            self._roles[digest] = role
             self._roles.move_to_end(digest)
             while len(self._roles) > MAX_ROLES:
                 self._roles.popitem(last=False)
-        return role
+        return found
 
     def _assume(self, identity: Identity) -> dict[str, Any]:
         """Assume the role, and return its credentials as botocore refreshes them."""
@@ -242,6 +253,6 @@ def _module(name: str) -> Any:
     except ModuleNotFoundError:
         raise UnsupportedOperation(
             "This gateway can't sign requests to AWS: what that takes is not installed "
-            "(pip install flask-portkey-files[bedrock]).",
+            "(pip install 'flask-portkey-files[bedrock]').",
             code="missing_extra",
         ) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from werkzeug.sansio.multipart import MultipartDecoder
+from werkzeug.sansio.multipart import NEED_DATA, Event, MultipartDecoder, State
 
 _LINE_BREAK = re.compile(rb"\r\n|\r|\n")
 # What may follow a boundary at the end of a block, when its line is not complete.
@@ -15,11 +15,12 @@ MOST_BLANKS = 64
 
 
 class Decoder(MultipartDecoder):
-    """werkzeug's decoder, mended where a block ends inside a boundary's end of line.
+    """werkzeug's decoder, mended where a block ends inside a boundary's line.
 
     werkzeug (3.1.9) looks for the line break of a boundary only so far back that the boundary
     just fits. If a block ends one byte behind the boundary's text, it therefore lets go of the
-    CR before it as if it belonged to the file.
+    CR before it as if it belonged to the file. And of a part without a body (RFC 2046, 5.1.1),
+    whose boundary comes right behind its head, it lets go of all that is there of the boundary.
     """
 
     @property
@@ -27,16 +28,31 @@ class Decoder(MultipartDecoder):
         """How many bytes a boundary's line may have, with the line breaks on both sides."""
         return len(self.boundary) + len(b"\r\n----\r\n") + MOST_BLANKS
 
+    def next_event(self) -> Event:
+        """Return what comes next, having waited for what may be a boundary behind a head."""
+        if (
+            self.state is State.DATA_START
+            and not self.complete
+            and len(self.buffer) <= self.window
+        ):
+            line_break = _LINE_BREAK.match(self.buffer)
+            if line_break and self._may_be_boundary(bytes(self.buffer[line_break.end() :])):
+                return NEED_DATA
+        return super().next_event()
+
     def _last_partial_boundary_index(self, data: bytes | bytearray) -> int:
         """Return where a boundary begins at the end of *data*, its length if none may."""
-        delimiter = b"--" + self.boundary
         for line_break in _LINE_BREAK.finditer(data, max(0, len(data) - self.window)):
-            rest = data[line_break.end() :]
-            if delimiter.startswith(bytes(rest)):
-                return line_break.start()
-            if rest.startswith(delimiter) and _UNFINISHED.fullmatch(rest, len(delimiter)):
+            if self._may_be_boundary(bytes(data[line_break.end() :])):
                 return line_break.start()
         return len(data)
+
+    def _may_be_boundary(self, line: bytes) -> bool:
+        """Return whether *line*, which has not ended, may become a boundary."""
+        delimiter = b"--" + self.boundary
+        if len(line) <= len(delimiter):
+            return delimiter.startswith(line)
+        return line.startswith(delimiter) and bool(_UNFINISHED.fullmatch(line, len(delimiter)))
 
     def split(self, data: bytes) -> tuple[int, bool]:
         """Find the end of a part's content in *data*, which continues it.
@@ -47,11 +63,8 @@ class Decoder(MultipartDecoder):
         :return: how many bytes of *data* are content for certain, and whether the boundary
             comes right behind them.
         """
-        delimiter = b"--" + self.boundary
-        at = data.find(delimiter)
-        while at >= 0:
-            start = at - 2 if data[max(0, at - 2) : at] == b"\r\n" else max(0, at - 1)
-            if self.boundary_re.match(data, start):
-                return start, True
-            at = data.find(delimiter, at + 1)
+        at = data.find(b"--" + self.boundary)
+        # Looked for in a file that has none, the expression alone would take far longer.
+        if at >= 0 and (found := self.boundary_re.search(data, max(0, at - 2))):
+            return found.start(), True
         return self._last_partial_boundary_index(data), False

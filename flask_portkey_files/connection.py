@@ -7,13 +7,15 @@ import http.client
 import math
 import re
 import socket
+import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote
 
 import urllib3
+from urllib3.util import parse_url
 
 from .egress import EgressPolicy, GuardedConnection
 from .settings import KIB, Settings
@@ -24,13 +26,24 @@ DEADLINE: ContextVar[float | None] = ContextVar("DEADLINE", default=None)
 # The bounds of a head are those of http.client.
 _MAX_LINE = 64 * KIB
 _MAX_FIELDS = 100
+#: How many interim answers (RFC 9110, 15.2) may come before the one that counts.
+_MAX_INTERIM = 100
 
-_STATUS_LINE = re.compile(
-    rb"HTTP/1\.([0-9]) +([1-9][0-9]{2})(?: +(.*?))?[ \t]*\r?\n", re.DOTALL
-)
-_FIELD_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*\r?\n", re.DOTALL)
+# Of lines without the blanks at their end: with those left to them, both could be made to look
+# for that end anew from each blank on.
+_STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) +([1-9][0-9]{2})(?: +(.*))?", re.DOTALL)
+_FIELD_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*)", re.DOTALL)
+_BLANKS = b" \t\r\n"
+# Python makes no number of more than 4300 digits, and no body is that long.
+_LENGTH = re.compile(r"[0-9]{1,18}")
+
 # What would end a line of the head that is sent, or be taken for its end by somebody.
 _UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_UNQUOTED = re.compile(r"[^!-~]+")
+
+#: What a send on a connection raises that the other side has closed; the last two under TLS.
+_CLOSED = (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 #: A piece of a body from this size on is not copied to be framed.
 _LARGE = 16 * KIB
@@ -97,6 +110,10 @@ class UnsendableHead(ValueError):
     """The head of a request has characters that no head may have."""
 
 
+class WrongLength(RuntimeError):
+    """A request's body has more or fewer bytes than its head says."""
+
+
 class Exchange:
     """Sends a request over one of a pool's connections, and reads the head of the answer.
 
@@ -129,22 +146,28 @@ class Exchange:
         :param target: the path with its query, or the whole address where a proxy wants it.
         :param body: what to send in chunks, or as it is if *headers* has its length.
         :raises UnsendableHead: the request can't be sent.
+        :raises WrongLength: what is in *body* is not what *headers* say.
         :raises OSError: as the socket does, and urllib3's and ``http.client``'s own errors.
         """
-        chunked = body is not None and "Content-Length" not in headers
+        length = None
+        if body is not None and "Content-Length" in headers:
+            length = int(headers["Content-Length"])
         head = _head(
             method, target, {**self._framing(method, target, headers, body), **headers}
         )
         again = method in {"GET", "HEAD"}
         while True:
             connection = self._get_conn()
+            if getattr(connection.sock, "pending", int)():
+                # More than an answer came, and TLS holds it where the pool does not look.
+                connection.close()
             used = connection.sock is not None
             try:
                 self._connect(connection, target, connect_timeout)
                 connection.sock.settimeout(time_left(self.read_timeout))
                 # It may have answered before it had all.
-                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                    _send(connection.sock, head, body, chunked=chunked)
+                with contextlib.suppress(*_CLOSED):
+                    self._send(connection.sock, head, body, length)
                 connection.sock.settimeout(time_left(self.read_timeout))
                 answer = Answer(connection.sock, method)
                 connection.sock.settimeout(self.read_timeout)
@@ -180,17 +203,18 @@ class Exchange:
         self: Any, method: str, target: str, headers: Mapping[str, str], body: Any
     ) -> dict[str, str]:
         """Return what a request needs besides its own headers."""
-        host, port = self.host, self.port
+        scheme, host, port = self.scheme, self.host, self.port
+        framing: dict[str, str] = {}
         if not target.startswith("/"):
-            parts = urlsplit(target)
-            host, port = parts.hostname or "", parts.port
+            scheme, _, host, port, *_ = parse_url(target)
+            # A tunnel has them in its own request.
+            framing.update((n, v) for n, v in self.proxy_headers.items() if n not in headers)
         if ":" in host:
-            host = f"[{host.partition('%')[0]}]"
-        if not host.isascii():
-            host = host.encode("idna").decode()
-        if port not in {None, {"http": 80, "https": 443}[self.scheme]}:
+            host = f"[{host.strip('[]').partition('%')[0]}]"
+        if port not in {None, {"http": 80, "https": 443}[scheme]}:
             host = f"{host}:{port}"
-        framing = {} if "Host" in headers else {"Host": host}
+        if "Host" not in headers:
+            framing["Host"] = host
         if "Accept-Encoding" not in headers:
             framing["Accept-Encoding"] = "identity"
         if body is None:
@@ -215,38 +239,56 @@ class Exchange:
         except (OSError, urllib3.exceptions.HTTPError) as error:
             raise urllib3.exceptions.ProxyError("Cannot connect", error) from error
 
+    def _send(
+        self,
+        sock: socket.socket,
+        head: bytes,
+        body: Iterable[bytes] | None,
+        length: int | None,
+    ) -> None:
+        """Send a request: its head together with the first piece of its body.
+
+        :param length: the body's length; it goes in chunks without one.
+        """
+        chunked = body is not None and length is None
+        left = length or 0
+        for piece in body or ():
+            if chunked and not piece:
+                continue
+            if DEADLINE.get() is not None:
+                sock.settimeout(time_left(self.read_timeout))
+            if chunked:
+                pieces = [head + b"%x\r\n" % len(piece), piece, b"\r\n"]
+            else:
+                pieces = [head, piece]
+                left -= len(piece)
+                if left < 0:
+                    # What is too much would be the beginning of the next request.
+                    raise WrongLength(f"a body of {length} bytes is longer")
+            head = b""
+            _send_all(sock, pieces)
+        if left:
+            # And the next request would be the end of this one.
+            raise WrongLength(f"a body of {length} bytes is {left} bytes shorter")
+        end = b"0\r\n\r\n" if chunked else b""
+        if head or end:
+            sock.sendall(head + end)
+
 
 def _head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
     """Return a request's head.
 
     :raises UnsendableHead: something in it would end a line, or has no bytes.
     """
-    lines = [f"{method} {target} HTTP/1.1", *(f"{n}: {v}" for n, v in headers.items())]
     try:
+        target = _UNQUOTED.sub(lambda found: quote(found[0]), target)
+        lines = [f"{method} {target} HTTP/1.1", *(f"{n}: {v}" for n, v in headers.items())]
         head = "\r\n".join([*lines, "\r\n"]).encode("latin-1")
     except UnicodeEncodeError:
         raise UnsendableHead from None
-    if any(map(_UNSENDABLE.search, lines)):
+    if any(map(_UNSENDABLE.search, lines)) or not all(map(_NAME.fullmatch, (method, *headers))):
         raise UnsendableHead
     return head
-
-
-def _send(
-    sock: socket.socket, head: bytes, body: Iterable[bytes] | None, *, chunked: bool
-) -> None:
-    """Send a request: its head together with the first piece of its body."""
-    for piece in body or ():
-        if not chunked:
-            pieces = [head, piece]
-        elif piece:
-            pieces = [head + b"%x\r\n" % len(piece), piece, b"\r\n"]
-        else:
-            continue
-        head = b""
-        _send_all(sock, pieces)
-    end = b"0\r\n\r\n" if chunked else b""
-    if head or end:
-        sock.sendall(head + end)
 
 
 def _send_all(sock: socket.socket, pieces: list[bytes]) -> None:
@@ -282,15 +324,19 @@ class Answer(http.client.HTTPResponse):
 
     def begin(self) -> None:
         """Read the head."""
-        self.status = 100
-        while self.status == 100:
-            found = _STATUS_LINE.fullmatch(self._line())
+        for _ in range(_MAX_INTERIM + 1):
+            found = _STATUS_LINE.fullmatch(self._line().rstrip(_BLANKS))
             if not found:
                 raise http.client.BadStatusLine("no status line")
             self.version = 10 if found[1] == b"0" else 11
             self.status = int(found[2])
             self.reason = (found[3] or b"").decode("latin-1")
             self.fields = self._read_fields()
+            # Behind a 101 there is no HTTP.
+            if self.status >= 200 or self.status == 101:
+                break
+        else:
+            raise http.client.HTTPException("too many interim answers")
         # Where requests looks for cookies.
         self.msg = http.client.HTTPMessage()
         self._frame()
@@ -299,20 +345,27 @@ class Answer(http.client.HTTPResponse):
     def _frame(self) -> None:
         """Find out where the body ends (RFC 9112, 6.3)."""
         fields = self.fields
-        lengths = {value.strip() for value in fields.getlist("Content-Length")}
+        # Repeated, it may have become a list on its way.
+        lengths = {value.strip() for value in fields.get("Content-Length", "").split(",")}
         transfer = fields.get("Transfer-Encoding", "").strip().lower()
         if transfer not in {"", "chunked", "identity"}:
             raise http.client.HTTPException("an unknown transfer encoding")
         self.chunked = transfer == "chunked"
         self.chunk_left = None
         self.length = None
-        if not self.chunked and lengths:
+        if not self.chunked:
             length = lengths.pop()
             if lengths:
                 raise http.client.HTTPException("more than one length")
-            if length.isascii() and length.isdigit():
+            if _LENGTH.fullmatch(length):
                 self.length = int(length)
+                if fields["Content-Length"] != length:
+                    fields["Content-Length"] = length
+            elif length.isdigit():
+                raise http.client.HTTPException("a length that can't be")
         if self.status in {204, 304} or self.status < 200 or self._method_asked == "HEAD":
+            # Even if it says how the body would have come.
+            self.chunked = False
             self.length = 0
         connection = fields.get("Connection", "").lower()
         if self.version == 10:
@@ -325,10 +378,11 @@ class Answer(http.client.HTTPResponse):
     def _read_fields(self) -> urllib3.HTTPHeaderDict:
         fields = urllib3.HTTPHeaderDict()
         pairs: list[tuple[str, str]] = []
-        while (line := self._line()) not in {b"\r\n", b"\n"}:
-            if len(pairs) >= _MAX_FIELDS:
-                raise http.client.HTTPException("too many header fields")
-            found = _FIELD_LINE.fullmatch(line)
+        for _ in range(_MAX_FIELDS + 1):
+            line = self._line()
+            if line in {b"\r\n", b"\n"}:
+                break
+            found = _FIELD_LINE.fullmatch(line.rstrip(_BLANKS))
             if found:
                 pairs.append((found[1].decode("ascii"), found[2].decode("latin-1")))
             elif line[:1] in b" \t" and pairs:
@@ -338,6 +392,8 @@ class Answer(http.client.HTTPResponse):
             else:
                 # All that follows could mean something else than was meant.
                 raise http.client.HTTPException("a line that is no header field")
+        else:
+            raise http.client.HTTPException("too many header lines")
         for name, value in pairs:
             fields.add(name, value)
         return fields

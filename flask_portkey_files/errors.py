@@ -150,6 +150,8 @@ class UnsupportedOperation(InvalidRequest):
 
     status = 501
     default_code = "unsupported_operation"
+    # OpenAI's clients would try again what can never work.
+    headers: ClassVar[Mapping[str, str]] = {"x-should-retry": "false"}
 
 
 class UpstreamError(FilesError):

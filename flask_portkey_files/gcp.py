@@ -73,10 +73,19 @@ class Tokens:
                 kept = self._accounts[digest] = _Account(
                     lambda: _service_account(account, self._token_uri)
                 )
+        try:
+            token = kept.token()
+        except BaseException:
+            # What gets no token is not kept, and pushes nobody's out.
+            with self._lock:
+                self._accounts.pop(digest, None)
+            raise
+        with self._lock:
+            self._accounts[digest] = kept
             self._accounts.move_to_end(digest)
             while len(self._accounts) > MAX_ACCOUNTS:
                 self._accounts.popitem(last=False)
-        return kept.token()
+        return token
 
     def default(self) -> str:
         """Return a token of the host's application default credentials.
@@ -175,6 +184,6 @@ def _module(name: str) -> Any:
         # google-auth's transport raises one of its own where requests is missing.
         raise UnsupportedOperation(
             "This gateway can't get Google's access tokens: what that takes is not installed "
-            "(pip install flask-portkey-files[vertex]).",
+            "(pip install 'flask-portkey-files[vertex]').",
             code="missing_extra",
         ) from None

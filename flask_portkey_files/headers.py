@@ -82,6 +82,8 @@ RESPONSE_STOP = HOP_BY_HOP | {
 RESPONSE_STOP_PREFIXES = ("access-control-", "x-accel-", "x-portkey-")
 
 _REQUEST_NAMES = {name.lower(): name for name in REQUEST_HEADERS}
+#: Other providers' names of ``x-request-id``.
+_REQUEST_IDS = frozenset({"request-id", "x-amz-request-id", "x-goog-request-id"})
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _DIGITS = re.compile(r"[0-9]+")
 
@@ -127,7 +129,7 @@ def downstream_headers(headers: Iterable[tuple[str, str]]) -> Headers:
     if "transfer-encoding" in names:
         # The length is that of nothing then (RFC 9112, 6.3).
         stop |= {"content-length"}
-    return Headers(
+    down = Headers(
         [
             (name, value)
             for name, value in pairs
@@ -137,6 +139,14 @@ def downstream_headers(headers: Iterable[tuple[str, str]]) -> Headers:
             and (low != "content-length" or _DIGITS.fullmatch(value))
         ]
     )
+    if "x-request-id" not in names:
+        # Where OpenAI's clients look for what a provider's support asks for.
+        request_id = next(
+            (value for name, value in pairs if name.lower() in _REQUEST_IDS), None
+        )
+        if request_id is not None:
+            down.add("x-request-id", request_id)
+    return down
 
 
 def bearer(value: str | None) -> str | None:

@@ -171,7 +171,7 @@ def _library() -> Any:
             "flask-portkey-files[azure] where it runs, or send a token of your own in "
             "x-portkey-azure-ad-token.",
             param="x-portkey-azure-auth-mode",
-            code="azure_identity_missing",
+            code="missing_extra",
         ) from None
     return azure.identity
 

@@ -178,15 +178,17 @@ class HeaderResolver:
         }
         named = headers.get("x-portkey-provider", "").strip()
         # The key is for the provider that the headers name, whatever a config says.
-        key = self._api_key(headers) if named in {"", name} else None
+        key = self._api_key(headers, self._providers[name]) if named in {"", name} else None
         try:
             return self._providers[name].from_client(Target(name, api_key=key, options=options))
         except ValueError as error:
             raise InvalidRoute(str(error)) from None
 
-    def _api_key(self, headers: Headers) -> str | None:
+    def _api_key(self, headers: Headers, provider: Provider) -> str | None:
         """Return the provider's key that the client sends, if it sends one."""
         given = [bearer(headers.get("Authorization"))]
+        if provider.key_header is not None:
+            given.append(headers.get(provider.key_header, "").strip())
         if self._is_gateway_key is None:
             given.append(headers.get("x-portkey-api-key", "").strip())
         for key in given:

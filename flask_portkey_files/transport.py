@@ -36,6 +36,8 @@ MAX_JSON = 16 * MIB
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]+[ \t]*")
 
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
 _NEVER_CONNECTED = (
     socket.gaierror,
     ssl.SSLCertVerificationError,
@@ -111,8 +113,8 @@ class Response:
 
         :raises UpstreamError: the provider broke off, or the body is no JSON or far too long.
         """
-        with contextlib.suppress(ValueError):
-            return json.loads(self.read(MAX_JSON))
+        with contextlib.suppress(ValueError, RecursionError):
+            return _loaded(self.read(MAX_JSON).decode("utf-8-sig"))
         raise _answered(
             f"The provider {self._provider} answered {self.status} with a body that is not the "
             "JSON expected."
@@ -195,7 +197,7 @@ class Transport:
         finally:
             DEADLINE.reset(token)
         if response.status_code < 200:
-            # http.client takes what is not 100 for final; the real answer is still to come.
+            # A switch to another protocol, which nobody asked for.
             response.close()
             raise _answered(
                 f"The provider {provider} answered {response.status_code}, which is no answer."
@@ -267,7 +269,8 @@ class _Adapter(HTTPAdapter):
             pool = self.poolmanager.connection_from_host(
                 parts.hostname, parts.port, parts.scheme, {"cert_reqs": "CERT_REQUIRED"}
             )
-        self.cert_verify(pool, request.url or "", verify, cert)  # type: ignore[no-untyped-call]
+        # By the pool's own scheme: what is unencrypted may go through a proxy that is not.
+        self.cert_verify(pool, f"{pool.scheme}://", verify, cert)  # type: ignore[no-untyped-call]
         response = requests.Response()
         response.raw = pool.exchange(
             request.method,
@@ -301,6 +304,9 @@ def _prepare(request: UpstreamRequest, encoder: Body | None) -> requests.Prepare
     prepared.method = request.method
     prepared.url = request.url
     prepared.headers = CaseInsensitiveDict(request.headers.items())
+    for name in ("Content-Length", "Transfer-Encoding"):
+        # What is sent decides on these; a second opinion would hide another request in it.
+        prepared.headers.pop(name, None)
     # Without this, urllib3 would send its own.
     prepared.headers.setdefault("User-Agent", "flask-portkey-files")
     prepared.hooks = default_hooks()
@@ -312,6 +318,20 @@ def _prepare(request: UpstreamRequest, encoder: Body | None) -> requests.Prepare
         if hasattr(encoder, "len"):
             prepared.headers["Content-Length"] = str(encoder.len)
     return prepared
+
+
+def _loaded(text: str) -> Any:
+    """Return the JSON in *text* without what Python reads, and nobody else could be told."""
+    if _SURROGATE.search(text):
+        # Half a character can't be written again, be it in an address.
+        whole = json.dumps(json.loads(text), ensure_ascii=False)
+        text = whole.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
 
 
 def _answered(message: str) -> UpstreamError:

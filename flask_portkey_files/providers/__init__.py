@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .anthropic import Anthropic
-from .azure import AzureOpenAI
-from .azure_ai import AzureAI
+from .anthropic import Anthropic as Anthropic
+from .azure import AzureOpenAI as AzureOpenAI
+from .azure_ai import AzureAI as AzureAI
 from .base import Conversation as Conversation
 from .base import HTTPProvider as HTTPProvider
 from .base import Provider as Provider
@@ -16,20 +16,21 @@ from .base import UpstreamRequest as UpstreamRequest
 from .base import UpstreamResponse as UpstreamResponse
 from .base import checked_base_url as checked_base_url
 from .base import file_segment as file_segment
-from .bedrock import Bedrock
+from .bedrock import Bedrock as Bedrock
 from .capabilities import Capabilities as Capabilities
 from .capabilities import Expiry as Expiry
-from .cohere import Cohere
-from .fireworks_ai import FireworksAI
-from .google import Google
-from .mistral_ai import MistralAI
-from .openai import OpenAI, OpenAICompatible
-from .openrouter import OpenRouter
-from .replicate import Replicate
+from .cohere import Cohere as Cohere
+from .fireworks_ai import FireworksAI as FireworksAI
+from .google import Google as Google
+from .mistral_ai import MistralAI as MistralAI
+from .openai import OpenAI as OpenAI
+from .openai import OpenAICompatible as OpenAICompatible
+from .openrouter import OpenRouter as OpenRouter
+from .replicate import Replicate as Replicate
 from .services import SERVICES
-from .together_ai import TogetherAI
-from .vertex_ai import VertexAI
-from .x_ai import XAI
+from .together_ai import TogetherAI as TogetherAI
+from .vertex_ai import VertexAI as VertexAI
+from .x_ai import XAI as XAI
 
 
 def registry(own: Mapping[str, Provider | str] | None = None) -> dict[str, Provider]:

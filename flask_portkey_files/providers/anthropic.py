@@ -60,6 +60,7 @@ class Anthropic(ReshapingProvider):
     :param base_url: the address that ``/files`` is added to.
     """
 
+    key_header: ClassVar[str | None] = "x-api-key"
     options: ClassVar[tuple[str, ...]] = ("anthropic_beta", "anthropic_version")
 
     capabilities: Capabilities = Capabilities(

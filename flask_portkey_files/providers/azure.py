@@ -96,6 +96,7 @@ class AzureOpenAI(OpenAICompatible):
     :param tokens: where tokens come from; the public cloud's Entra if absent.
     """
 
+    key_header: ClassVar[str | None] = "api-key"
     options: ClassVar[tuple[str, ...]] = ("azure_resource_name", *COMMON_OPTIONS)
 
     capabilities: Capabilities = Capabilities(
@@ -179,6 +180,8 @@ class AzureOpenAI(OpenAICompatible):
         request = super().request(call, target, method, path, **options)
         if not path.endswith("/content"):
             request.headers.set("Accept-Encoding", "identity")
+            for name in ("If-Range", "Range"):
+                request.headers.pop(name, None)
         return request
 
     def base_url(self, call: FilesCall, target: Target) -> str:
@@ -311,5 +314,6 @@ def _reshape(item: Any) -> Any:
     if not isinstance(item, dict):
         return item
     status = item.get("status")
-    known = {"status": STATUSES[status]} if status in STATUSES else {}
+    common = STATUSES.get(status) if isinstance(status, str) else None
+    known = {"status": common} if common else {}
     return {**item, **known, "bytes": item.get("bytes")}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, TypeAlias
 from urllib.parse import quote, urlsplit
@@ -116,6 +116,10 @@ class Provider:
     #: Whether an upload must be sent with its length, and so be spooled before.
     needs_length: bool = False
 
+    #: The header in which the provider's own clients send its key, beside ``Authorization``.
+    #: The header resolver looks there too.
+    key_header: ClassVar[str | None] = None
+
     #: What the provider's files API can do.
     capabilities: Capabilities = Capabilities(expiry=OPENAI_EXPIRY)
 
@@ -155,10 +159,13 @@ class Provider:
                 param="purpose",
                 code="unsupported_purpose",
             )
-        if purpose in known.aliases:
-            own = FormField("purpose", known.aliases[purpose].encode())
-            fields = [own if item.name == "purpose" else item for item in form.fields]
-            form = replace(form, fields=tuple(fields))
+        if known.purposes is not None or known.aliases:
+            own = known.own_purpose(purpose)
+            form = replace(
+                form,
+                fields=tuple(_one_purpose(form.fields, purpose, own)),
+                trailing=_one_purpose(form.trailing, purpose, own),
+            )
         if known.expiry is OPENAI_EXPIRY:
             return form
         return converted(form, known.expiry, provider=target.provider)
@@ -189,6 +196,24 @@ class Provider:
             f"The provider {target.provider} has no {call.operation} operation for files; it "
             f"has: {', '.join(has)}."
         )
+
+
+def _one_purpose(fields: Iterable[FormField], purpose: str, own: str) -> Iterator[FormField]:
+    """Yield *fields* with the provider's *own* word for the *purpose*.
+
+    :raises InvalidRequest: one says otherwise: the provider might take that, unlooked at.
+    """
+    for item in fields:
+        if item.name != "purpose":
+            yield item
+        elif item.value.decode("utf-8", "replace") == purpose:
+            yield FormField("purpose", own.encode()) if own != purpose else item
+        else:
+            raise InvalidRequest(
+                "The form has more than one `purpose`; send it once, before `file`.",
+                param="purpose",
+                code="ambiguous_purpose",
+            )
 
 
 class HTTPProvider(Provider):

@@ -52,7 +52,7 @@ from .objects import (
     without_host_option,
 )
 from .paging import ListQuery, Page
-from .shape import MAX_ERROR, Refusal, deletion, file_object, unix_seconds
+from .shape import MAX_ERROR, Refusal, deletion, file_object, unix_seconds, whole_number
 
 #: The option that only a host's own target may have.
 USE_DEFAULT = "aws_use_default_credentials"
@@ -258,10 +258,9 @@ class Bedrock(HTTPProvider):
         headers = response.headers
         name, purpose, created_at = told_by(key)
         name = unquote(headers.get(_FILENAME, "")) or name
-        length = headers.get("Content-Length", "")
         file = file_object(
             id=where.file_id(key),
-            size=int(length) if length.isdigit() else None,
+            size=whole_number(headers.get("Content-Length", "")),
             created_at=created_at or _http_date(headers.get("Last-Modified")),
             filename=name,
             purpose=headers.get(_PURPOSE) or purpose,
@@ -497,10 +496,9 @@ def _contents(
 
 def _listed(where: Bucket, key: str, item: ElementTree.Element) -> dict[str, Any]:
     name, purpose, created_at = told_by(key)
-    size = item.findtext("{*}Size") or ""
     return file_object(
         id=where.file_id(key),
-        size=int(size) if size.isdigit() else None,
+        size=whole_number(item.findtext("{*}Size") or ""),
         created_at=created_at or unix_seconds(item.findtext("{*}LastModified")),
         filename=name,
         purpose=purpose,
@@ -508,7 +506,10 @@ def _listed(where: Bucket, key: str, item: ElementTree.Element) -> dict[str, Any
 
 
 def _http_date(value: str | None) -> int | None:
-    date = parse_date(value)
+    try:
+        date = parse_date(value)
+    except OverflowError:
+        return None
     return None if date is None else int(date.timestamp())
 
 
@@ -535,7 +536,8 @@ def _parsed(body: bytes) -> ElementTree.Element | None:
         return None
     try:
         return ElementTree.fromstring(body)  # noqa: S314 - it declares nothing of its own
-    except ElementTree.ParseError:
+    except (ElementTree.ParseError, LookupError, ValueError):
+        # The two last are for an encoding that is unknown.
         return None
 
 

@@ -213,4 +213,9 @@ def _parts(dataset: dict[str, Any]) -> list[dict[str, Any]]:
     parts = (
         [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
     )
-    return sorted(parts, key=lambda part: part.get("index") or 0)
+    return sorted(parts, key=_index)
+
+
+def _index(part: dict[str, Any]) -> float:
+    index = part.get("index")
+    return index if isinstance(index, (int, float)) else 0

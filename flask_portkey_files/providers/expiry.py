@@ -27,18 +27,23 @@ def converted(form: UploadForm, expiry: Expiry | None, *, provider: str) -> Uplo
     if asked and expiry is not None:
         value = str(_seconds(asked, expiry) // expiry.unit)
         fields.append(FormField(expiry.field or "expires_after", value.encode()))
-    return replace(form, fields=tuple(fields), trailing=_without_expiry(form.trailing))
+    late = _unsupported(provider) if expiry is None else _too_late()
+    return replace(form, fields=tuple(fields), trailing=_without_expiry(form.trailing, late))
 
 
-def _without_expiry(trailing: Iterable[FormField]) -> Iterator[FormField]:
+def _without_expiry(trailing: Iterable[FormField], late: InvalidRequest) -> Iterator[FormField]:
     for field in trailing:
         if _FIELD.fullmatch(field.name):
-            raise InvalidRequest(
-                "Send `expires_after` before `file`: this provider has to know it first.",
-                param="expires_after",
-                code="expires_after_too_late",
-            )
+            raise late
         yield field
+
+
+def _too_late() -> InvalidRequest:
+    return InvalidRequest(
+        "Send `expires_after` before `file`: this provider has to know it first.",
+        param="expires_after",
+        code="expires_after_too_late",
+    )
 
 
 def _seconds(asked: list[FormField], expiry: Expiry) -> int:

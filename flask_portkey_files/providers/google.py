@@ -11,13 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Generator
 from dataclasses import replace
-from typing import Any
-from urllib.parse import urlencode, urljoin, urlsplit
+from typing import Any, ClassVar
+from urllib.parse import urlencode, urlsplit
 
 from werkzeug.datastructures import Headers
 
 from ..call import FilesCall
-from ..errors import FilesError, InvalidRequest, UpstreamError
+from ..errors import FilesError, InvalidRequest
 from ..form import UploadForm
 from ..routing import Target
 from .base import (
@@ -36,6 +36,7 @@ from .paging import ListQuery, Page, listing, walk
 from .reshaping import (
     ReshapingProvider,
     is_redirect,
+    joined,
     mappings,
     range_headers,
     stored,
@@ -73,6 +74,7 @@ class Google(ReshapingProvider):
     #: Google asks for the length before the first byte.
     needs_length = True
 
+    key_header: ClassVar[str | None] = "x-goog-api-key"
     capabilities: Capabilities = Capabilities(
         expiry=None,
         max_bytes=2 * 1024 * 1024 * 1024,
@@ -235,10 +237,7 @@ def _moved(url: str, response: UpstreamResponse, base_url: str) -> str:
 
     :raises UpstreamError: that is no address for it.
     """
-    try:
-        return handed(urljoin(url, response.headers["Location"]), base_url)
-    except ValueError:
-        raise UpstreamError("The provider redirected to no address.") from None
+    return handed(joined(url, response), base_url)
 
 
 def _file(item: Any, target: Target) -> dict[str, Any]:
@@ -255,7 +254,7 @@ def _file(item: Any, target: Target) -> dict[str, Any]:
         created_at=unix_seconds(item.get("createTime")),
         filename=item.get("displayName") or file_id,
         purpose=PURPOSE,
-        status=STATUSES.get(item.get("state", ""), "uploaded"),
+        status=STATUSES.get(str(item.get("state")), "uploaded"),
         expires_at=unix_seconds(item.get("expirationTime")),
         extra={name: value for name, value in item.items() if name not in _KNOWN},
     )
@@ -265,7 +264,7 @@ def _size(value: Any) -> int | None:
     """Return a size, which Google writes as text; nothing stands for zero."""
     try:
         return int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

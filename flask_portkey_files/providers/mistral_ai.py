@@ -8,7 +8,6 @@ the same API counts how long its signed addresses live.
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
 from urllib.parse import urlencode
 
 from ..call import FilesCall
@@ -55,7 +54,6 @@ class MistralAI(Service):
         given = further(call)
         if query.purpose:
             given.append(("purpose", self.capabilities.own_purpose(query.purpose)))
-        seen: set[Any] = set()
         read: list[int] = []
 
         def fetch(
@@ -69,12 +67,9 @@ class MistralAI(Service):
             if not succeeds(response):
                 raise Refusal(self.refusal(response))
             body, files = self.listed(response)
-            # A file that comes in meanwhile moves the others to the next page.
-            new = [file for file in files if file.get("id") not in seen]
-            seen.update(file.get("id") for file in new)
             read.append(len(files))
             total = body.get("total")
             ends = sum(read) >= total if isinstance(total, int) else len(files) < size
-            return Page(new, None if ends or not files else number + 1, response)
+            return Page(files, None if ends or not files else number + 1, response)
 
         return (yield from walk(fetch, query, order="desc"))

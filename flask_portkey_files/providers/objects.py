@@ -179,9 +179,9 @@ class Bucket:
         key = key if key.startswith(self.prefix) else self.prefix + key
         if not safe_key(key):
             raise InvalidRoute(
-                "The object's key, in the header x-portkey-provider-file-name, must have 1 to "
-                f"{MAX_KEY} bytes, no control characters and no segments `.` and `..`, and "
-                "must not end with a slash.",
+                "The object's key, in the header x-portkey-provider-file-name (or, for S3, "
+                f"x-portkey-aws-s3-object-key), must have 1 to {MAX_KEY} bytes, no control "
+                "characters and no segments `.` and `..`, and must not end with a slash.",
                 param="x-portkey-provider-file-name",
             )
         return key

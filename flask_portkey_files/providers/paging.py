@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
 from ..call import FilesCall
-from ..errors import InvalidRequest
+from ..errors import InvalidRequest, UpstreamError
 from .base import Reshaped, UpstreamRequest, UpstreamResponse
 
 #: The query parameters that page a list.
@@ -18,6 +19,10 @@ MAX_LIMIT = 10_000
 
 #: How many of a provider's pages are read for one of ours at most.
 MAX_PAGES = 200
+
+#: How many pages in a row may repeat what came before: files that are stored meanwhile shift
+#: a page that is asked for by its number.
+MAX_STALE = 3
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class ListQuery:
         if order not in {"asc", "desc"}:
             raise InvalidRequest("`order` must be `asc` or `desc`.", param="order")
         limit = query.get("limit", str(MAX_LIMIT))
-        if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= MAX_LIMIT):
+        if not (re.fullmatch("[0-9]{1,9}", limit) and 1 <= int(limit) <= MAX_LIMIT):
             raise InvalidRequest(
                 f"`limit` must be a whole number from 1 to {MAX_LIMIT}.", param="limit"
             )
@@ -83,7 +88,7 @@ def page(files: list[dict[str, Any]], query: ListQuery) -> dict[str, Any]:
         wanted.reverse()
     start = 0
     if query.after:
-        ids = [file.get("id") for file in wanted]
+        ids = _ids(wanted)
         if query.after not in ids:
             raise unknown_after()
         start = ids.index(query.after) + 1
@@ -106,8 +111,13 @@ def walk(
     # A page by number or offset shifts when a file is stored meanwhile.
     seen: set[Any] = set()
     cursor: Any = None
+    stale = 0
     for _ in range(MAX_PAGES):
         got = yield from fetch(cursor)
+        repeats = bool(got.files) or (cursor is not None and got.next == cursor)
+        stale = stale + 1 if repeats and seen.issuperset(_ids(got.files)) else 0
+        if stale == MAX_STALE:
+            raise UpstreamError("The provider's list of files repeats itself without end.")
         for file in got.files:
             file_id = file.get("id")
             if found and file_id not in seen and query.wants(file):
@@ -160,6 +170,10 @@ def unknown_after() -> InvalidRequest:
         "`after` must be the id of a file in the list; start again without it.",
         param="after",
     )
+
+
+def _ids(files: list[dict[str, Any]]) -> list[Any]:
+    return [file.get("id") for file in files]
 
 
 def _created_at(file: dict[str, Any]) -> float:

@@ -149,6 +149,14 @@ def is_redirect(response: UpstreamResponse) -> bool:
     return response.status in {301, 302, 303, 307, 308} and "Location" in response.headers
 
 
+def joined(url: str, response: UpstreamResponse) -> str | None:
+    """Return where an answer to a request for *url* redirects to, ``None`` if to nowhere."""
+    try:
+        return urljoin(url, response.headers["Location"])
+    except ValueError:
+        return None
+
+
 def stored(
     url: object,
     base_url: str,
@@ -178,7 +186,7 @@ def stored(
                 return response
             response.close()
             raise UpstreamError(f"The provider's storage answered {response.status}.")
-        address = handed(urljoin(address, response.headers["Location"]), base_url)
+        address = handed(joined(address, response), base_url)
     raise UpstreamError("The provider's storage redirects without end.")
 
 
@@ -190,7 +198,7 @@ def fetched(call: FilesCall, request: UpstreamRequest, base_url: str) -> Asking:
     """
     response = yield request
     if is_redirect(response):
-        address = urljoin(request.url, response.headers["Location"])
+        address = joined(request.url, response)
         return (yield from stored(address, base_url, headers=range_headers(call)))
     return response if response.status == 304 else accepted(response)
 

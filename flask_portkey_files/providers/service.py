@@ -202,7 +202,7 @@ class Service(OpenAICompatible):
         """Return one of the service's file objects in OpenAI's shape."""
         own = {name: value for name, value in item.items() if name != "createdAt"}
         created_at = item.get("created_at", item.get("createdAt"))
-        status = item.get("status") or "processed"
+        status = str(item.get("status") or "processed")
         own |= {
             "object": "file",
             "created_at": unix_seconds(created_at),

@@ -17,8 +17,8 @@ MAX_ERROR = 64 * 1024
 #: What OpenAI calls an error of this status.
 _CODES = {401: "invalid_api_key", 404: "not_found", 429: "rate_limit_exceeded"}
 
-# Fractions of a second beyond what Python reads, and the Z that it reads since 3.11.
-_FRACTION = re.compile(r"(\.[0-9]{1,6})[0-9]*")
+# Fractions of a second: Python before 3.11 reads them only of three and six digits.
+_FRACTION = re.compile(r"\.[0-9]+")
 
 
 class Refusal(Exception):
@@ -73,19 +73,25 @@ def unix_seconds(value: Any) -> int | None:
     ``None`` if it is no time.
     """
     if isinstance(value, str) and re.fullmatch(r"[0-9]+", value):
-        value = int(value)
+        value = whole_number(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not abs(value) < 1e18:  # Neither is a number that is none.
+            return None
         # 1e11 seconds are the year 5138.
         return int(value / 1000 if value > 1e11 else value)
     if not isinstance(value, str):
         return None
     try:
-        time = datetime.fromisoformat(
-            _FRACTION.sub(r"\1", value.strip()).replace("Z", "+00:00")
-        )
+        # The Z, too, is read since 3.11.
+        time = datetime.fromisoformat(_FRACTION.sub("", value.strip()).replace("Z", "+00:00"))
     except ValueError:
         return None
     return int(time.replace(tzinfo=time.tzinfo or timezone.utc).timestamp())
+
+
+def whole_number(text: str) -> int | None:
+    """Return a size as it is written in a header or in a text, ``None`` if it is none."""
+    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
 def succeeded(response: UpstreamResponse) -> UpstreamResponse:
@@ -151,8 +157,12 @@ def _text(body: Mapping[str, Any], *names: str) -> str:
         if isinstance(value, list) and value and isinstance(value[0], dict):
             # As FastAPI lists what is wrong with a request.
             return "; ".join(
-                f"{'.'.join(map(str, item.get('loc', [])))}: {item.get('msg')}"
+                f"{_place(item.get('loc'))}: {item.get('msg')}"
                 for item in value
                 if isinstance(item, dict)
             )
     return ""
+
+
+def _place(loc: Any) -> str:
+    return ".".join(map(str, loc)) if isinstance(loc, list) else str(loc or "")

@@ -41,7 +41,7 @@ from .objects import (
     without_host_option,
 )
 from .paging import ListQuery, Page
-from .shape import Refusal, deletion, failure, file_object, unix_seconds
+from .shape import Refusal, deletion, failure, file_object, unix_seconds, whole_number
 
 #: The option that only a host's own target may have.
 USE_DEFAULT = "vertex_use_default_credentials"
@@ -339,10 +339,9 @@ def _file(where: Bucket, item: Any) -> dict[str, Any]:
     name, purpose, created_at = told_by(key)
     told = item.get("metadata")
     told = told if isinstance(told, dict) else {}
-    size = str(item.get("size", ""))
     return file_object(
         id=where.file_id(key),
-        size=int(size) if size.isdigit() else None,
+        size=whole_number(str(item.get("size", ""))),
         created_at=created_at or unix_seconds(item.get("timeCreated")),
         filename=str(told.get("filename") or name),
         purpose=str(told.get("purpose") or purpose),

@@ -19,6 +19,7 @@ from flask import Flask
 from example_app import create_app
 from example_app.stored import read_stored
 from flask_portkey_files import Target
+from flask_portkey_files.providers import registry
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,7 +63,7 @@ def test_it_has_a_route_of_its_own(app: Flask) -> None:
     assert app.test_client().get("/").json == {
         "service": "flask_portkey_files example",
         "files": "/v1/files",
-        "providers": ["openai", "azure-openai", "local"],
+        "providers": [*registry(), "local"],
     }
 
 

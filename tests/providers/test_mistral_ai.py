@@ -94,9 +94,8 @@ class TestList:
     def test_with_too_many_pages(
         self, mistral: Behind, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        file = {"id": "file-1", "created_at": 1, "purpose": "batch"}
-
         def endless(request: Any) -> Any:
+            file = {"id": f"file-{request.args['page']}", "created_at": 1, "purpose": "batch"}
             return json_response({"data": [file], "total": 10**9})
 
         monkeypatch.setattr(mistral.standin, "page", endless)

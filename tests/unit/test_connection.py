@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import http.client
 import socket
 import ssl
@@ -50,11 +51,11 @@ Read = Callable[..., Answer]
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
     """Return the file of a certificate for 127.0.0.1, its key in ``key.pem`` beside it."""
-    path = tmp_path / "cert.pem"
+    path, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
     subprocess.run(
         [*command.split(), "-days", "2", "-subj", "/CN=localhost", "-addext",
-         "subjectAltName=IP:127.0.0.1", "-keyout", str(tmp_path / "key.pem"), "-out", str(path)],
+         "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(path)],
         check=True,
         capture_output=True,
     )  # fmt: skip
@@ -350,7 +351,6 @@ class TestBodies:
             refused.join()
         assert got[1] == b"".join(pieces)
 
-
     def test_an_answer_over_tls_before_the_whole_body(
         self, certificate: Path, context: ssl.SSLContext
     ) -> None:
@@ -386,7 +386,8 @@ class TestBodies:
                 head = b"HTTP/1.1 200 OK\r\nContent-Length: 8100\r\n\r\n"
                 # As much as is read at once.
                 more.send((head + b"1" + b" " * 8099).ljust(8192) + extra)
-                more.read_head()
+                if upstream.connections == 1:
+                    more.read_head()
 
         get = UpstreamRequest(method="GET", url="", headers=Headers())
         with Upstream(script) as upstream:
@@ -397,7 +398,6 @@ class TestBodies:
                 assert response.json() == 1
                 response.close()
             assert upstream.connections == 2
-            transport._session.close()
 
 
 def _refused(listener: socket.socket, context: ssl.SSLContext) -> None:
@@ -448,6 +448,8 @@ class TestHost:
         assert got[0].startswith(first + b" ")
         assert got[0].count(b"Proxy-Authorization: Basic bWU6c2VjcmV0") == 1
 
+    # http.client leaves a refused tunnel's answer open before Python 3.11.
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
     def test_a_tunnel_that_is_refused(self) -> None:
         got: list[bytes] = []
 
@@ -464,3 +466,4 @@ class TestHost:
             Transport(Settings(proxy=proxy.url)).send(request, provider="acme")
         assert got[0].startswith(b"CONNECT acme.example:443 HTTP/1.")
         assert b"SECRET" not in got[0]
+        gc.collect()

@@ -112,3 +112,28 @@ def test_a_clients_own_application_is_its_own_affair() -> None:
     headers = {f"x-portkey-{name.replace('_', '-')}": value for name, value in options.items()}
     assert resolve({"x-portkey-provider": "azure-openai", **headers}).options == options
     assert configured({"provider": "azure-ai", **options}).options == options
+
+
+@pytest.mark.parametrize(
+    ("provider", "header"),
+    [
+        ("azure-openai", "api-key"),
+        ("azure-ai", "api-key"),
+        ("anthropic", "x-api-key"),
+        ("google", "x-goog-api-key"),
+    ],
+)
+def test_a_key_where_the_providers_own_clients_send_it(provider: str, header: str) -> None:
+    def resolved(*headers: tuple[str, str]) -> Any:
+        given = Headers([("x-portkey-provider", provider), *headers])
+        return HeaderResolver()(FilesCall(operation=Operation.LIST, headers=given))
+
+    assert resolved((header, "own")).api_key == "own"
+    # Authorization says it more plainly, unless all that it holds is a placeholder.
+    both = resolved((header, "own"), ("Authorization", "Bearer other"))
+    assert both.api_key == "other"
+    assert resolved((header, "own"), ("Authorization", "Bearer undefined")).api_key == "own"
+    # And it is nobody else's.
+    openai = Headers([("x-portkey-provider", "openai"), (header, "own")])
+    call = FilesCall(operation=Operation.LIST, headers=openai)
+    assert getattr(HeaderResolver()(call), "api_key", "") is None

@@ -110,3 +110,11 @@ def test_what_a_server_would_refuse_to_send(length: str) -> None:
 )
 def test_bearer(value: str | None, token: str | None) -> None:
     assert bearer(value) == token
+
+
+@pytest.mark.parametrize("name", ["request-id", "X-Amz-Request-Id"])
+def test_a_request_id_is_where_openais_clients_look(name: str) -> None:
+    down = downstream_headers([(name, "req-1")])
+    assert list(down) == [(name, "req-1"), ("x-request-id", "req-1")]
+    own = [(name, "req-1"), ("X-Request-ID", "req-2")]
+    assert list(downstream_headers(own)) == own
