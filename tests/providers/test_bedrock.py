@@ -573,13 +573,13 @@ def test_a_connection_fails_in_the_middle(s3: S3, abort_fails: bool) -> None:
     assert caught.value is broken
 
 
-@pytest.mark.parametrize("fault", ["expires_after_too_late", "malformed_form"])
+@pytest.mark.parametrize("fault", ["unsupported_expires_after", "malformed_form"])
 def test_a_fault_behind_the_file(gateway: Gateway, s3: S3, fault: str) -> None:
     """Nothing is stored of a form whose end is wrong."""
     expiry = b'--b\r\nContent-Disposition: form-data; name="expires_after[seconds]"\r\n\r\n3600'
     pieces = list(form(Blocks(10), "b"))
     end = {
-        "expires_after_too_late": [b"\r\n", expiry, pieces[-1]],
+        "unsupported_expires_after": [b"\r\n", expiry, pieces[-1]],
         "malformed_form": [pieces[-1].rstrip(b"-\r\n")],
     }
     body = b"".join([*pieces[:-1], *end[fault]])
