@@ -26,9 +26,9 @@ keepalive = 75
 graceful_timeout = 60
 
 # What is received at once, in bytes, as much as the blueprint reads at once. gunicorn's own
-# 1 MiB is copied again with each read, and 32 uploads at a time hold 80 MB more. Older releases
+# 1 MiB is copied again with each read, and each upload under way holds that much more. Older releases
 # have no such bound; they read 8 KiB.
-SocketUnreader.max_body_chunk = 256 * 1024  # type: ignore[attr-defined]
+SocketUnreader.max_body_chunk = 512 * 1024  # type: ignore[attr-defined]
 
 
 def pre_fork(server: Any, worker: Any) -> None:

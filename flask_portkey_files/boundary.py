@@ -63,8 +63,11 @@ class Decoder(MultipartDecoder):
         :return: how many bytes of *data* are content for certain, and whether the boundary
             comes right behind them.
         """
-        at = data.find(b"--" + self.boundary)
-        # Looked for in a file that has none, the expression alone would take far longer.
+        delimiter = b"--" + self.boundary
+        # Looked for in a file that has none, the expression alone would take far longer. And
+        # backwards the search goes by the delimiter's first byte, a dash, which text has less
+        # of than of its last one, often a digit.
+        at = data.find(delimiter) if data.rfind(delimiter) >= 0 else -1
         if at >= 0 and (found := self.boundary_re.search(data, max(0, at - 2))):
             return found.start(), True
         return self._last_partial_boundary_index(data), False

@@ -55,7 +55,7 @@ class Settings:
         doc="Seconds to wait for the provider's answer, and for each next piece of it.",
     )
     block_size: int = _setting(
-        256 * KIB,
+        512 * KIB,
         least=KIB,
         doc="Bytes that are read and sent at a time; a transfer holds a few such blocks.",
     )
