@@ -26,8 +26,8 @@ keepalive = 75
 graceful_timeout = 60
 
 # What is received at once, in bytes, as much as the blueprint reads at once. gunicorn's own
-# 1 MiB is copied again with each read, and each upload under way holds that much more. Older releases
-# have no such bound; they read 8 KiB.
+# 1 MiB is copied again with each read, and each upload under way holds that much more. Older
+# releases have no such bound; they read 8 KiB.
 SocketUnreader.max_body_chunk = 512 * 1024  # type: ignore[attr-defined]
 
 
