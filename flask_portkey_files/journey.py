@@ -105,7 +105,7 @@ class Journeys:
             progress.tries += 1
             result: Answer | UpstreamError
             try:
-                result = self._ask(leg.target, call, form)
+                result = self.ask(leg.target, call, form)
             except UpstreamError as error:
                 result = error
                 lost = lost or error.sent
@@ -149,8 +149,11 @@ class Journeys:
         most = self._settings.max_retry_wait - progress.waited
         return wait(attempt, retry, headers, most=most) if most >= 0 else None
 
-    def _ask(self, target: Target, call: FilesCall, form: UploadForm | None) -> Answer:
-        """Hold the conversation of one operation with one target."""
+    def ask(self, target: Target, call: FilesCall, form: UploadForm | None = None) -> Answer:
+        """Hold the conversation of one operation with one target, once.
+
+        :raises FilesError: there is no answer.
+        """
         provider = self._provider(target)
         permitted = self._permitted(target)
         provider.check(call, permitted)

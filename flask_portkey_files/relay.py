@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from flask import Response, current_app, g, request
 from werkzeug.exceptions import HTTPException
@@ -14,6 +15,7 @@ from werkzeug.wsgi import get_input_stream
 from .call import FilesCall, Operation
 from .digest import REQUEST_HEADER, RESPONSE_HEADER
 from .errors import FilesError, TooManyUploads, UpstreamError
+from .form import UploadForm
 from .headers import downstream_headers
 from .journey import Journeys
 from .multipart import FormReader, RequestBody, file_too_large, read_form, request_too_large
@@ -118,6 +120,17 @@ class Relay:
         if call.operation is not Operation.UPLOAD:
             return self._respond(self._journeys.go(trip, call, None, progress), call, progress)
         live = self._may_be_live(trip, call, progress)
+        with self._received(call, progress, live=live) as form:
+            return self._send(trip, call, progress, form)
+
+    @contextlib.contextmanager
+    def _received(
+        self, call: FilesCall, progress: Progress, *, live: bool
+    ) -> Iterator[UploadForm]:
+        """Read an upload up to where it can be sent on, and let go of it in the end.
+
+        :param live: whether the file may be passed on while it arrives.
+        """
         if not self._uploads.acquire(blocking=False):
             raise TooManyUploads
         try:
@@ -131,16 +144,22 @@ class Relay:
                 sha256=call.headers.get(REQUEST_HEADER),
             )
             try:
-                answer = self._journeys.go(trip, call, form, progress)
-                response = self._respond(answer, call, progress)
-                if form.digest and (digest := form.digest.field()) and answer.status < 300:
-                    response.headers.add(RESPONSE_HEADER, digest)
-                    progress.sha256 = form.digest.sha256
-                return response
+                yield form
             finally:
                 form.close()
         finally:
             self._uploads.release()
+
+    def _send(
+        self, trip: Plan, call: FilesCall, progress: Progress, form: UploadForm
+    ) -> Response:
+        """Take an upload to its target and return what comes of it."""
+        answer = self._journeys.go(trip, call, form, progress)
+        response = self._respond(answer, call, progress)
+        if form.digest and (digest := form.digest.field()) and answer.status < 300:
+            response.headers.add(RESPONSE_HEADER, digest)
+            progress.sha256 = form.digest.sha256
+        return response
 
     def _may_be_live(self, trip: Plan, call: FilesCall, progress: Progress) -> bool:
         """Return whether an upload's file can be passed on as it arrives.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TypeAlias
 
@@ -236,6 +236,27 @@ def plan(route: Route, call: FilesCall, *, path: str = "config") -> Plan:
         order = [first, *(i for i in indexes if i != first)] if call.file_id else [first]
         plans = [plan(route.targets[i], call, path=f"{path}.targets[{i}]") for i in order]
         return _in_turn(plans, _may_be_elsewhere, search=True)
+    index = _taken(route, call)
+    return plan(route.targets[index], call, path=f"{path}.targets[{index}]")
+
+
+def candidates(route: Route, call: FilesCall, *, path: str = "config") -> Iterator[Leg]:
+    """Yield every target that *route* may come to for *call*, whatever chance decides.
+
+    :raises InvalidRoute: no condition holds, and there is no default.
+    """
+    if isinstance(route, Target):
+        yield Leg(route, path)
+        return
+    indexes: Iterable[int] = range(len(route.targets))
+    if isinstance(route, Conditional):
+        indexes = [_taken(route, call)]
+    for index in indexes:
+        yield from candidates(route.targets[index], call, path=f"{path}.targets[{index}]")
+
+
+def _taken(route: Conditional, call: FilesCall) -> int:
+    """Return the index of the target whose condition holds."""
     context = {"metadata": call.metadata}
     matching = (index for query, index in route.conditions if holds(query, context))
     index = next(matching, route.default)
@@ -245,7 +266,7 @@ def plan(route: Route, call: FilesCall, *, path: str = "config") -> Plan:
             "there is no default.",
             param="x-portkey-metadata",
         )
-    return plan(route.targets[index], call, path=f"{path}.targets[{index}]")
+    return index
 
 
 def _in_turn(
