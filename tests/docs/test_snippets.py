@@ -624,8 +624,10 @@ def test_links_between_pages_resolve(name: str) -> None:
 def test_every_page_is_linked(name: str) -> None:
     base = (ROOT / name).parent
     linked = {(base / link.partition("#")[0]).resolve() for link in links(name)}
+    # The site has a page of its own that includes the changelog.
+    changelog = ROOT / ("docs/changelog.md" if name == "README.md" else "CHANGELOG.md")
     pages = {page for page in PAGES if page.name not in ("README.md", "index.md")}
-    assert pages <= linked
+    assert pages - {changelog} <= linked
 
 
 # --- Tables ---------------------------------------------------------------------------------
