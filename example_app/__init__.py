@@ -9,6 +9,11 @@ from flask import Flask
 
 from flask_portkey_files import OpenAICompatible, Settings, create_blueprint
 from flask_portkey_files.providers import registry
+from flask_portkey_files.testing.embedded import EmbeddedServer
+from flask_portkey_files.testing.server import create_store_app
+from flask_portkey_files.testing.store import FileStore
+
+from .stored import read_stored
 
 
 def create_app(*, store_url: str | None = None) -> Flask:
@@ -21,12 +26,6 @@ def create_app(*, store_url: str | None = None) -> Flask:
     :param store_url: the address of a store that is running already, as in
         ``EXAMPLE_STORE_URL``. Without one, this process runs one on a loopback port.
     """
-    # Not at the top: `python -m example_app.embedded` would find itself imported already.
-    from .embedded import EmbeddedServer
-    from .server import create_store_app
-    from .store import FileStore
-    from .stored import read_stored
-
     app = Flask(__name__)
     app.config.update(
         {name: os.environ[name] for name in Settings.names() if name in os.environ}

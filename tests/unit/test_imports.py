@@ -70,6 +70,11 @@ ORDER = [
     "cli",
     "blueprint",
     "",
+    "testing",
+    "testing.store",
+    "testing.server",
+    "testing.embedded",
+    "testing.__main__",
 ]
 
 #: Who else's packages may be imported where; the standard library may everywhere.
@@ -80,7 +85,8 @@ OUTSIDE = {
     "botocore": {"aws"},
     "click": {"cli"},
     "google": {"gcp"},
-    "flask": {"progress", "response", "relay", "blueprint"},
+    "flask": {"progress", "response", "relay", "blueprint", "testing.server"},
+    "multipart": {"testing.server"},
     "requests": {"transport"},
     "requests_toolbelt": {"encoder"},
     "urllib3": {"connection", "egress", "encoder", "transport"},

@@ -1,4 +1,4 @@
-"""Where the example keeps its files: SQLite for what they are, a folder for their bytes.
+"""Where the file store keeps its files: SQLite for what they are, a folder for their bytes.
 
 Any number of threads and processes may share one folder. Every operation opens its own
 connection, so nothing here is tied to a thread or has to survive a fork; SQLite's write

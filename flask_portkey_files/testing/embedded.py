@@ -1,26 +1,17 @@
-"""A WSGI application behind a port of its own, in this process.
-
-`python -m example_app.embedded --data-dir DIR` serves the file store alone.
-"""
+"""A WSGI application behind a port of its own, in this process."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import re
-import signal
 import socket
 import threading
 import time
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 from werkzeug.wsgi import FileWrapper
-
-from .server import create_store_app
-from .store import FileStore
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -198,24 +189,3 @@ class _ChunkedBody(io.RawIOBase):
         if not line.endswith(b"\n"):
             raise ConnectionError("The connection ended inside a chunked body")
         return line.rstrip(b"\r\n")
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Serve a file store until the process is told to stop."""
-    parser = argparse.ArgumentParser(prog="python -m example_app.embedded")
-    parser.add_argument("--data-dir", type=Path, required=True, help="where to keep files")
-    parser.add_argument("--port", type=int, default=0, help="default: any free port")
-    options = parser.parse_args(arguments)
-    # Both signals raise KeyboardInterrupt, so that the `with` block closes the server.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    with contextlib.suppress(KeyboardInterrupt):
-        app = create_store_app(FileStore(options.data_dir))
-        with EmbeddedServer(app, port=options.port) as server:
-            print(server.url, flush=True)
-            while True:
-                time.sleep(3600)
-
-
-if __name__ == "__main__":
-    main()

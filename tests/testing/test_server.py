@@ -8,8 +8,13 @@ from typing import IO, TYPE_CHECKING, Any, cast
 import pytest
 from urllib3.filepost import encode_multipart_formdata
 
-from example_app.server import MAX_PARTS, UPLOAD_PURPOSES, UploadForm, create_store_app
-from example_app.store import FileStore
+from flask_portkey_files.testing.server import (
+    MAX_PARTS,
+    UPLOAD_PURPOSES,
+    UploadForm,
+    create_store_app,
+)
+from flask_portkey_files.testing.store import FileStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

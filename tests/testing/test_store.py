@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from example_app.store import FileStore, StoredFile, UnknownCursorError
+from flask_portkey_files.testing.store import FileStore, StoredFile, UnknownCursorError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,9 +20,9 @@ import openai
 import psutil
 import pytest
 
-from example_app.embedded import EmbeddedServer
-from example_app.server import create_store_app
-from example_app.store import FileStore
+from flask_portkey_files.testing.embedded import EmbeddedServer
+from flask_portkey_files.testing.server import create_store_app
+from flask_portkey_files.testing.store import FileStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -52,7 +52,7 @@ def server(store: FileStore) -> Iterator[EmbeddedServer]:
 
 @contextlib.contextmanager
 def store_process(data_dir: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    command = [sys.executable, "-m", "example_app.embedded", "--data-dir", str(data_dir)]
+    command = [sys.executable, "-m", "flask_portkey_files.testing", "--data-dir", str(data_dir)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
