@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, defau
 
 from .allocator import keep_blocks
 from .call import FilesCall, Operation
-from .cli import group_name, providers_command
+from .cli import add_commands, group_name
 from .errors import FilesError
 from .providers import Provider, registry
 from .relay import Relay, close_streams, raw_path
@@ -87,7 +87,7 @@ def create_blueprint(
             "HeaderResolver that your own resolver calls, or leave the resolver out"
         )
     bp = Blueprint(name, __name__, cli_group=group_name(name))
-    bp.cli.add_command(providers_command(known))
+    add_commands(bp.cli, known)
 
     def run(
         operation: Operation, scheme: str = "", *, file_id: str | None = None, **path: Any

@@ -1,4 +1,4 @@
-"""The commands under ``flask portkey-files``."""
+"""``flask portkey-files providers``: what every provider can do."""
 
 from __future__ import annotations
 
@@ -6,15 +6,10 @@ from collections.abc import Mapping
 
 import click
 
-from .providers import Provider
-from .providers.table import as_json, markdown, text
+from ..providers import Provider
+from ..providers.table import as_json, markdown, text
 
 FORMATS = {"text": text, "markdown": markdown, "json": as_json}
-
-
-def group_name(blueprint: str) -> str:
-    """Return the name that the commands of the *blueprint* of this name stand under."""
-    return blueprint.replace("_", "-")
 
 
 def providers_command(providers: Mapping[str, Provider]) -> click.Command:
