@@ -41,7 +41,7 @@ nitpick_ignore_regex = [
 ]
 
 # Names for what `create_blueprint()` takes, which its own entry spells out.
-nitpick_ignore = [("py:class", name) for name in ("ApiKeys", "Configs", "VirtualKeys")]
+nitpick_ignore = [("py:class", name) for name in ("ApiKeys", "Configs", "Scope", "VirtualKeys")]
 
 # --- How it looks ---------------------------------------------------------------------------
 

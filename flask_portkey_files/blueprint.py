@@ -15,6 +15,7 @@ from .allocator import keep_blocks
 from .call import FilesCall, Operation
 from .cli import add_commands, group_name
 from .errors import FilesError
+from .idempotency.scope import Scope
 from .providers import Provider, registry
 from .relay import Relay, close_streams, raw_path
 from .resolver import ApiKeys, Configs, HeaderResolver, Resolver, VirtualKeys
@@ -53,6 +54,7 @@ def create_blueprint(
     virtual_keys: VirtualKeys | None = None,
     configs: Configs | None = None,
     api_keys: ApiKeys | None = None,
+    idempotency_scope: Scope | None = None,
 ) -> Blueprint:
     """Return a blueprint with the Files API, to be registered under a prefix such as ``/v1``.
 
@@ -74,6 +76,10 @@ def create_blueprint(
     :param api_keys: the gateway's own keys, one of which each call then needs in
         ``x-portkey-api-key``: by name, or a callback that returns whether a key is one. The
         setting ``PORTKEY_FILES_API_KEYS`` if absent.
+    :param idempotency_scope: says on whose behalf an upload with an ``Idempotency-Key`` is, as
+        a text that is the tenant's alone, where clients' credentials change: it is asked in
+        the request's context, after the resolver. Without it the client's credentials and the
+        targets' say so.
     :raises ValueError: a provider's base URL is not an http or https address; stored
         credentials are given together with a resolver, which alone decides then; or, at
         registration, a setting is invalid, or there are stored credentials but no gateway
@@ -144,7 +150,12 @@ def create_blueprint(
                 api_keys=api_keys if api_keys is not None else settings.key_list() or None,
             )
             keep_blocks()
-            relays[bp] = Relay(resolver=resolve, providers=known, settings=settings)
+            relays[bp] = Relay(
+                resolver=resolve,
+                providers=known,
+                settings=settings,
+                idempotency_scope=idempotency_scope,
+            )
         state.app.before_request(_unrouted(state.url_prefix or ""))
 
     bp.teardown_request(close_streams)

@@ -138,6 +138,67 @@ class TooManyUploads(FilesError):
         super().__init__("Too many uploads are under way; try again in a moment.")
 
 
+class KeyReused(InvalidRequest):
+    """The ``Idempotency-Key`` was used for another upload before (422)."""
+
+    status = 422
+    default_code = "idempotency_key_reused"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This Idempotency-Key was used for another upload: another file, name or field. "
+            "Use a new key for a new upload.",
+            param="idempotency-key",
+        )
+
+
+class UploadInProgress(InvalidRequest):
+    """An upload under the same ``Idempotency-Key`` is still under way (409)."""
+
+    status = 409
+    default_code = "idempotency_in_progress"
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+
+    def __init__(self) -> None:
+        super().__init__(
+            "An upload under this Idempotency-Key is under way; send this one again in a "
+            "moment to get its answer.",
+            param="idempotency-key",
+        )
+
+
+class UploadUncertain(InvalidRequest):
+    """It can't be found out whether an earlier upload was stored (409)."""
+
+    status = 409
+    default_code = "idempotency_uncertain"
+    # Nothing changes by itself.
+    headers: ClassVar[Mapping[str, str]] = {"x-should-retry": "false"}
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            "An earlier upload under this Idempotency-Key was cut off when the provider may "
+            f"have had the whole file, and {why}. Look whether the provider has the file, and "
+            "upload it under a new key if not.",
+            param="idempotency-key",
+        )
+
+
+class IdempotencyUnavailable(FilesError):
+    """Uploads under an ``Idempotency-Key`` can't be kept track of at the moment (503)."""
+
+    status = 503
+    default_code = "idempotency_unavailable"
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Uploads under an Idempotency-Key can't be kept track of at the moment. Send this "
+            "one again later, or without the key.",
+            param="idempotency-key",
+        )
+
+
 class InvalidCredential(InvalidRequest):
     """The gateway key is missing or wrong (401)."""
 

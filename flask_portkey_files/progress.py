@@ -31,6 +31,8 @@ class Progress:
         self.bytes_out = 0
         self.error: str | None = None
         self.sha256: str | None = None
+        #: Whether the answer is that of an earlier upload under the same Idempotency-Key.
+        self.replayed = False
 
     def finish(self) -> None:
         """Send the signal, once."""
@@ -47,5 +49,6 @@ class Progress:
             duration=time.monotonic() - self._started,
             error=self.error,
             sha256=self.sha256,
+            replayed=self.replayed,
         )
         call_finished.send(self._app, call=self._call, outcome=outcome)

@@ -7,16 +7,21 @@ import logging
 import re
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 
 from flask import Response, current_app, g, request
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 from werkzeug.wsgi import get_input_stream
 
 from .call import FilesCall, Operation
-from .digest import REQUEST_HEADER, RESPONSE_HEADER
+from .digest import REQUEST_HEADER
 from .errors import FilesError, TooManyUploads, UpstreamError
 from .form import UploadForm
 from .headers import downstream_headers
+from .idempotency.once import Once, Upload, make_store
+from .idempotency.scope import Scope, key_of
 from .journey import Journeys
 from .multipart import FormReader, RequestBody, file_too_large, read_form, request_too_large
 from .progress import Progress
@@ -35,8 +40,19 @@ from .response import (
     json_response,
     linger,
     make_response,
+    tell_digest,
 )
-from .routing import Conditional, Fallback, Leg, LoadBalance, Plan, Target, legs, plan
+from .routing import (
+    Conditional,
+    Fallback,
+    Leg,
+    LoadBalance,
+    Plan,
+    Target,
+    candidates,
+    legs,
+    plan,
+)
 from .settings import KIB, Settings
 from .signals import call_started
 from .spool import SpoolSpace
@@ -59,16 +75,28 @@ class Relay:
     :param resolver: picks the target of each call.
     :param providers: the providers by name.
     :param settings: the application's settings.
+    :param idempotency_scope: says whose an ``Idempotency-Key`` is.
     """
 
     def __init__(
-        self, *, resolver: Resolver, providers: Mapping[str, Provider], settings: Settings
+        self,
+        *,
+        resolver: Resolver,
+        providers: Mapping[str, Provider],
+        settings: Settings,
+        idempotency_scope: Scope | None = None,
     ) -> None:
         self._resolver = resolver
         self._settings = settings
         self._journeys = Journeys(providers, settings)
         self._uploads = threading.BoundedSemaphore(settings.max_uploads)
         self._space = SpoolSpace(settings.spool_total)
+        store = make_store(settings)
+        self._once: Once | None = None
+        if store is not None:
+            self._once = Once(store, settings, self._journeys, idempotency_scope)
+        # What is sent again is known by its digest.
+        self._digesting = replace(settings, digest=True)
 
     def run(self, call: FilesCall) -> Response:
         """Return the response to *call*. Has to be called within its request context."""
@@ -120,12 +148,26 @@ class Relay:
         if call.operation is not Operation.UPLOAD:
             return self._respond(self._journeys.go(trip, call, None, progress), call, progress)
         live = self._may_be_live(trip, call, progress)
-        with self._received(call, progress, live=live) as form:
-            return self._send(trip, call, progress, form)
+        key = None if self._once is None else key_of(call)
+        if self._once is None or key is None:
+            with self._received(call, progress, self._settings, live) as form:
+                return self._send(trip, call, progress, form)
+        # An answer that is kept must suit whoever asks again.
+        kept = [item for item in call.headers if item[0].lower() != "accept-encoding"]
+        call = replace(call, headers=Headers(kept))
+        upload = Upload(
+            call=call,
+            legs=tuple(candidates(route, call)),
+            progress=progress,
+            live=live,
+            receive=partial(self._received, call, progress, self._digesting),
+            send=partial(self._send, trip, call, progress),
+        )
+        return self._once.run(key, upload, _place())
 
     @contextlib.contextmanager
     def _received(
-        self, call: FilesCall, progress: Progress, *, live: bool
+        self, call: FilesCall, progress: Progress, settings: Settings, live: bool
     ) -> Iterator[UploadForm]:
         """Read an upload up to where it can be sent on, and let go of it in the end.
 
@@ -138,7 +180,7 @@ class Relay:
             reader = self._form_reader(progress.body)
             form = read_form(
                 reader,
-                self._settings,
+                settings,
                 live=live,
                 space=self._space,
                 sha256=call.headers.get(REQUEST_HEADER),
@@ -156,9 +198,8 @@ class Relay:
         """Take an upload to its target and return what comes of it."""
         answer = self._journeys.go(trip, call, form, progress)
         response = self._respond(answer, call, progress)
-        if form.digest and (digest := form.digest.field()) and answer.status < 300:
-            response.headers.add(RESPONSE_HEADER, digest)
-            progress.sha256 = form.digest.sha256
+        if answer.status < 300:
+            tell_digest(response, form, progress)
         return response
 
     def _may_be_live(self, trip: Plan, call: FilesCall, progress: Progress) -> bool:
@@ -244,6 +285,15 @@ def _request_body() -> RequestBody:
     resolver, which may change that limit for this request, has run.
     """
     return RequestBody(get_input_stream(request.environ), content_length=request.content_length)
+
+
+def _place() -> list[object]:
+    """Return what tells apart where a request came in, from every other place of a service."""
+    path = request.script_root + request.path
+    # A variable may also be in the name of the host.
+    variables = sorted((name, str(value)) for name, value in (request.view_args or {}).items())
+    user = request.environ.get("REMOTE_USER")
+    return [current_app.name, request.blueprint, path, variables, user]
 
 
 def raw_path() -> str:

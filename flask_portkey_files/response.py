@@ -14,7 +14,9 @@ from flask import Response, request
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
+from .digest import RESPONSE_HEADER
 from .errors import BrokenTransfer, FilesError, UpstreamError, envelope
+from .form import UploadForm
 from .multipart import RequestBody
 from .progress import Progress
 from .providers.base import UpstreamResponse
@@ -155,6 +157,13 @@ def json_response(body: object, status: int, headers: Headers | Mapping[str, str
         response.headers.pop(name, None)
     response.headers["Content-Type"] = "application/json"
     return response
+
+
+def tell_digest(response: Response, form: UploadForm, progress: Progress) -> None:
+    """Say in *response* and in *progress* what the digest of an upload's file is, if known."""
+    if form.digest and (digest := form.digest.field()):
+        response.headers.add(RESPONSE_HEADER, digest)
+        progress.sha256 = form.digest.sha256
 
 
 def error_response(error: FilesError) -> Response:

@@ -113,6 +113,28 @@ class Settings:
         None,
         doc="The folder for spooled files; the system's folder for temporary files if unset.",
     )
+    idempotency: str | None = _setting(
+        None,
+        doc=(
+            "Where uploads under an `Idempotency-Key` are kept track of: a folder, or a "
+            "`redis://` address; `off` leaves the key to the provider. A private folder in the "
+            "system's folder for temporary files if unset."
+        ),
+        secret=True,
+    )
+    idempotency_window: float = _setting(
+        86400.0,
+        least=1.0,
+        doc="For how many seconds an `Idempotency-Key` gives the first upload's answer.",
+    )
+    idempotency_wait: float = _setting(
+        5.0,
+        least=0,
+        doc=(
+            "Seconds that an upload waits for another one under the same `Idempotency-Key`; "
+            "409 with `Retry-After` then."
+        ),
+    )
     proxy: str | None = _setting(
         None,
         doc=(
@@ -189,8 +211,22 @@ def _checked_text(name: str, value: str) -> str:
     """Return *value*, or say what is wrong with it now rather than at the first call."""
     if name == f"{PREFIX}SPOOL_DIR" and not os.path.isdir(value):
         raise ValueError(f"{name} must be a folder that exists, not {value!r}")
+    if name == f"{PREFIX}IDEMPOTENCY":
+        return _checked_store(name, value)
     if name == f"{PREFIX}CA_BUNDLE" and not os.path.exists(value):
         raise ValueError(f"{name} must be a file that exists, not {value!r}")
     if name == f"{PREFIX}PROXY" and not value.startswith(("http://", "https://")):
         raise ValueError(f"{name} must be an http or https address")
+    return value
+
+
+def _checked_store(name: str, value: str) -> str:
+    if value.lower() == "off":
+        return "off"
+    scheme, mark, _ = value.partition("://")
+    # The value itself is not shown: it may have a password in it.
+    if mark and scheme not in {"redis", "rediss", "unix"}:
+        raise ValueError(f"{name} must be a folder, a redis:// address or off")
+    if not mark and not os.path.isdir(os.path.dirname(os.path.abspath(value))):
+        raise ValueError(f"{name} must be a folder in one that exists, not {value!r}")
     return value

@@ -26,6 +26,8 @@ class Outcome:
         through; ``None`` if the answer, even an error, is the provider's.
     :param sha256: the SHA-256 of the file that was uploaded, in hexadecimal, if it was
         computed.
+    :param replayed: whether the answer is that of an earlier upload under the same
+        ``Idempotency-Key``.
     """
 
     provider: str | None
@@ -37,6 +39,7 @@ class Outcome:
     duration: float
     error: str | None
     sha256: str | None = None
+    replayed: bool = False
 
 
 #: Sent when a call has come in, before the resolver runs. Sender: the Flask application.

@@ -13,6 +13,7 @@ import json
 import re
 import runpy
 import subprocess
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -457,6 +458,24 @@ def check_strategies(names: Names, provider: requests_mock.Mocker) -> None:
     assert option("/v1/files/f") == "config.targets[1]"
 
 
+def check_scope(names: Names, provider: requests_mock.Mocker) -> None:
+    ids = iter(["file-1", "file-2", "file-3", "file-4"])
+    provider.post(OPENAI_LIST, json=lambda request, context: {"id": next(ids)})
+    key = str(uuid.uuid4())
+
+    def upload(session: str) -> Any:
+        form = {"purpose": "batch", "file": (io.BytesIO(b"{}"), "data.jsonl")}
+        headers = {"X-Session": session, "Idempotency-Key": key}
+        client = names["app"].test_client()
+        return client.post("/v1/files", data=form, headers=headers).get_json()["id"]
+
+    assert [upload(f"session-{number}") for number in (1, 2, 3)] == [
+        "file-1",
+        "file-1",
+        "file-2",
+    ]
+
+
 #: What a Python block has done, by page, heading and its place under that.
 CHECKS: dict[tuple[str, str, int], Callable[[Names, requests_mock.Mocker], None]] = {
     ("README.md", "Mount it in your application", 0): check_readme_resolver,
@@ -474,6 +493,7 @@ CHECKS: dict[tuple[str, str, int], Callable[[Names, requests_mock.Mocker], None]
     ("docs/embedding.md", "A prefix with variables", 0): check_prefix,
     ("docs/embedding.md", "Limit the size of uploads", 1): check_own_limit,
     ("docs/embedding.md", "Listen to signals", 0): check_signals,
+    ("docs/idempotency.md", "Whose a key is", 0): check_scope,
     ("docs/routing.md", "Virtual keys", 0): check_virtual_keys,
     ("docs/routing.md", "Strategies as Python values", 0): check_strategies,
 }

@@ -1,0 +1,193 @@
+"""The store of one machine: a SQLite file, and a lock of the operating system's for each claim.
+
+The kernel lets go of such a lock when its process ends, however it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ..errors import IdempotencyUnavailable, UploadInProgress
+
+#: For how many seconds a statement waits for those of other workers.
+PATIENCE = 10.0
+
+#: How often a lock that another one has is tried, in seconds.
+_POLL = 0.05
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS uploads (
+    name TEXT PRIMARY KEY,
+    text TEXT NOT NULL,
+    file TEXT UNIQUE,
+    expires REAL NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS uploads_by_expiry ON uploads (expires);
+"""
+
+logger = logging.getLogger("flask_portkey_files")
+
+
+class SQLiteStore:
+    """A store for the workers of one machine.
+
+    A connection lives as long as a statement: what SQLite has open must not be taken over a
+    fork, and opening it costs less than the upload that it is for by far.
+
+    :param folder: where its files are; made if it is not there. Without one it is a folder of
+        this user's in the system's folder for temporary files, which nobody else may read.
+    """
+
+    def __init__(self, folder: str | None = None) -> None:
+        self._private = folder is None
+        self._folder = default_folder() if folder is None else Path(folder)
+        self._database = self._folder / "uploads.sqlite3"
+        self._locks = self._folder / "locks"
+        #: The process that has found everything in its place.
+        self._ready_in: int | None = None
+
+    def get(self, name: str) -> str | None:
+        """Return the text under *name*."""
+        with self._usable(), self._connected() as connection:
+            query = "SELECT text FROM uploads WHERE name = ? AND expires > ?"
+            row = connection.execute(query, (name, time.time())).fetchone()
+            return None if row is None else str(row[0])
+
+    @contextlib.contextmanager
+    def claim(self, name: str, *, wait: float) -> Iterator[SQLiteClaim]:
+        """Hold the lock on *name* for as long as the block lasts."""
+        path = self._locks / name
+        with self._usable():
+            self._get_ready()
+            # No lock at all is better than one that outlives its process.
+            lock = FileLock(path, mode=0o600, fallback_to_soft=False)
+            try:
+                lock.acquire(timeout=wait, poll_interval=_POLL)
+            except Timeout:
+                raise UploadInProgress from None
+        try:
+            yield SQLiteClaim(self, name)
+        finally:
+            # Who waits for the lock of a file that is gone looks for a new one.
+            with contextlib.suppress(OSError):
+                path.unlink()
+            lock.release()
+
+    def change(self, statement: str, values: tuple[object, ...]) -> None:
+        """Run a statement that changes something, and forget what is too old.
+
+        :raises sqlite3.IntegrityError: the file in *values* is another name's.
+        """
+        with self._usable(), self._connected() as connection, connection:
+            connection.execute("DELETE FROM uploads WHERE expires <= ?", (time.time(),))
+            connection.execute(statement, values)
+
+    @contextlib.contextmanager
+    def _usable(self) -> Iterator[None]:
+        """Turn what the file system and SQLite raise into the client's answer."""
+        try:
+            yield
+        except sqlite3.IntegrityError:
+            raise
+        except (OSError, NotImplementedError, sqlite3.Error) as error:
+            logger.error("the store of uploads in %s can't be used: %s", self._folder, error)
+            raise IdempotencyUnavailable from error
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        self._get_ready()
+        with contextlib.closing(self._connect()) as connection:
+            yield connection
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._database, timeout=PATIENCE)
+        try:
+            # What is noted must outlive the machine as well.
+            connection.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _get_ready(self) -> None:
+        """Make what is missing, once in each process."""
+        if self._ready_in == os.getpid() and self._database.exists():
+            return
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        if self._private:
+            _check_private(self._folder)
+        self._locks.mkdir(mode=0o700, exist_ok=True)
+        with FileLock(self._folder / "lock", timeout=PATIENCE, mode=0o600):
+            # Its companions get its mode from SQLite.
+            os.close(os.open(self._database, os.O_CREAT | os.O_RDWR, 0o600))
+            with contextlib.closing(self._connect()) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.executescript(_SCHEMA)
+        self._sweep()
+        self._ready_in = os.getpid()
+
+    def _sweep(self) -> None:
+        """Remove the files of locks whose processes were killed long ago."""
+        for path in self._locks.iterdir():
+            with contextlib.suppress(OSError, Timeout):
+                if time.time() - path.stat().st_mtime > 24 * 60 * 60:
+                    with FileLock(path, mode=0o600, fallback_to_soft=False).acquire(timeout=0):
+                        path.unlink()
+
+
+@dataclass(frozen=True)
+class SQLiteClaim:
+    """A name whose lock is held."""
+
+    _store: SQLiteStore
+    _name: str
+
+    def get(self) -> str | None:
+        """Return the text under the name."""
+        return self._store.get(self._name)
+
+    def put(self, text: str, seconds: float, *, file: str | None = None) -> bool:
+        """Keep *text* under the name."""
+        values = (self._name, text, file, time.time() + seconds)
+        statement = (
+            "INSERT INTO uploads VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET "
+            "text = excluded.text, file = excluded.file, expires = excluded.expires"
+        )
+        try:
+            self._store.change(statement, values)
+        except sqlite3.IntegrityError:
+            return False
+        return True
+
+    def drop(self) -> None:
+        """Keep nothing under the name any more."""
+        self._store.change("DELETE FROM uploads WHERE name = ?", (self._name,))
+
+
+def default_folder() -> Path:
+    """Return the folder of a store that is given none: each user has one on each machine."""
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    return Path(tempfile.gettempdir()) / f"flask-portkey-files-{user}"
+
+
+def _check_private(folder: Path) -> None:
+    """Look whether *folder*, where anybody could have made it, is this user's alone.
+
+    :raises PermissionError: it is not.
+    """
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise PermissionError("it is no folder")
+    if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o077):
+        raise PermissionError("it is not this user's alone")
