@@ -50,7 +50,7 @@ def upload(
     credential: str = "sk-client",
     headers: Mapping[str, str] | None = None,
     purpose_first: bool = True,
-    halfway: Callable[[], None] | None = None,
+    halfway: Callable[[], object] | None = None,
     path: str = "/v1/files",
 ) -> Answer:
     """Upload a file.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from queue import Queue
 from typing import Any
 
-from multipart import MultipartParser
+from multipart import MultipartParser  # type: ignore[import-untyped]
 
 from ..support.upstream import Connection
 

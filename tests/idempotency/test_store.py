@@ -8,6 +8,7 @@ import os
 import signal
 import sqlite3
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -15,6 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from flask_portkey_files import Settings
 from flask_portkey_files.errors import IdempotencyUnavailable, UploadInProgress
@@ -222,7 +224,7 @@ def test_locks_of_killed_processes_are_swept(tmp_path: Path) -> None:
     for name in ("old", "held"):
         os.utime(locks / name, (1, 1))
     with ExitStack() as stack:
-        lock = sqlite_store.FileLock(locks / "held")
+        lock = FileLock(locks / "held")
         stack.enter_context(lock.acquire())
         os.utime(locks / "held", (1, 1))
         SQLiteStore(str(tmp_path / "uploads")).get("0")
@@ -243,7 +245,7 @@ def test_expired_rows_are_removed(tmp_path: Path) -> None:
 def test_the_default_folder_must_be_this_users(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(sqlite_store.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
     folder = sqlite_store.default_folder()
     assert folder.parent == tmp_path
     SQLiteStore().get("0")
