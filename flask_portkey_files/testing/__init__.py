@@ -2,3 +2,9 @@
 
 Needs the extra ``testing``. The blueprint itself uses nothing of it.
 """
+
+from __future__ import annotations
+
+from .upstream import ReceivedRequest as ReceivedRequest
+from .upstream import Upstream as Upstream
+from .upstream import UpstreamFile as UpstreamFile

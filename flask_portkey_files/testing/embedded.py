@@ -128,6 +128,10 @@ class _Handler(WSGIRequestHandler):
         environ["wsgi.file_wrapper"] = _file_wrapper
         return environ
 
+    def connection_dropped(self, *_details: Any) -> None:
+        """Close the connection, even if it was only the application that said it is gone."""
+        self.close_connection = True
+
     def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002 - werkzeug's name
         pass
 

@@ -11,7 +11,6 @@ import secrets
 import unicodedata
 from typing import IO, Literal, cast
 
-import multipart  # type: ignore[import-untyped]
 from flask import Flask, Response, jsonify, request, send_file
 from werkzeug.exceptions import (
     ClientDisconnected,
@@ -24,6 +23,13 @@ from werkzeug.exceptions import (
 from werkzeug.http import parse_options_header
 
 from .store import FileStore, UnknownCursorError
+
+try:
+    import multipart  # type: ignore[import-untyped]
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "flask_portkey_files.testing needs an extra: pip install 'flask-portkey-files[testing]'"
+    ) from error
 
 UPLOAD_PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 MAX_PAGE = 10_000

@@ -80,10 +80,13 @@ ORDER = [
     "cli",
     "blueprint",
     "",
-    "testing",
     "testing.store",
     "testing.server",
     "testing.embedded",
+    "testing.faults",
+    "testing.upstream",
+    "testing",
+    "testing.pytest_plugin",
     "testing.__main__",
 ]
 
@@ -105,6 +108,7 @@ OUTSIDE = {
         "testing.server",
     },
     "multipart": {"testing.server"},
+    "pytest": {"testing.pytest_plugin"},
     "redis": {"idempotency.redis"},
     "requests": {"transport"},
     "requests_toolbelt": {"encoder"},
