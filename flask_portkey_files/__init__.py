@@ -20,6 +20,13 @@ from .routing import Retry as Retry
 from .routing import Route as Route
 from .routing import Target as Target
 from .settings import Settings as Settings
+from .signals import AnswerHead as AnswerHead
+from .signals import Attempt as Attempt
+from .signals import AttemptOutcome as AttemptOutcome
 from .signals import Outcome as Outcome
+from .signals import answer_started as answer_started
+from .signals import attempt_finished as attempt_finished
+from .signals import attempt_started as attempt_started
 from .signals import call_finished as call_finished
 from .signals import call_started as call_started
+from .signals import spool_changed as spool_changed

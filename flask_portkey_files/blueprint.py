@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Flask, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, default_exceptions
 
@@ -151,6 +151,7 @@ def create_blueprint(
             )
             keep_blocks()
             relays[bp] = Relay(
+                app=cast(Flask, state.app),
                 resolver=resolve,
                 providers=known,
                 settings=settings,

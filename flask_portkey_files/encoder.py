@@ -26,6 +26,8 @@ class RawBody:
         #: Whether anything has been read, and whether all has.
         self.started = False
         self.finished = False
+        #: How many bytes have been handed out.
+        self.sent = 0
         #: When reading stops with an error, by ``time.monotonic()``.
         self.deadline: float | None = None
 
@@ -44,6 +46,7 @@ class RawBody:
         for block in blocks:
             if self.deadline is not None and time.monotonic() > self.deadline:
                 raise DeadlineExceeded
+            self.sent += len(block)
             yield block
         self.finished = True
 
@@ -62,6 +65,8 @@ class FormEncoder(MultipartEncoder):  # type: ignore[misc]
         self._form = form
         #: Whether anything has been read; requests-mock, for one, reads nothing.
         self.started = False
+        #: How many bytes have been handed out.
+        self.sent = 0
         #: When reading stops with an error, by ``time.monotonic()``.
         self.deadline: float | None = None
         self._blocks = self._encode()
@@ -108,6 +113,7 @@ class FormEncoder(MultipartEncoder):  # type: ignore[misc]
         for piece in self._blocks:
             if self.deadline is not None and time.monotonic() > self.deadline:
                 raise DeadlineExceeded
+            self.sent += len(piece)
             yield piece
 
     def read(self, size: int = -1) -> bytes:
@@ -117,14 +123,12 @@ class FormEncoder(MultipartEncoder):  # type: ignore[misc]
             raise DeadlineExceeded
         if size < 0:
             rest, self._rest = self._rest, memoryview(b"")
-            return bytes(rest) + b"".join(self._blocks)
-        if not self._rest:
-            block = next(self._blocks, b"")
-            if len(block) <= size:
-                return block
-            self._rest = memoryview(block)
-        piece, self._rest = self._rest[:size], self._rest[size:]
-        return bytes(piece)
+            piece = bytes(rest) + b"".join(self._blocks)
+        else:
+            block = self._rest or memoryview(next(self._blocks, b""))
+            piece, self._rest = bytes(block[:size]), block[size:]
+        self.sent += len(piece)
+        return piece
 
 
 def _headers(part: FormField | FilePart) -> str:

@@ -22,7 +22,7 @@ from .errors import (
     invalid_provider,
 )
 from .form import UploadForm
-from .progress import Progress
+from .progress import OpenAttempt, Progress
 from .providers import Provider
 from .providers.base import Answer, Conversation, Relayed, Reshaped, UpstreamResponse
 from .providers.shape import Refusal
@@ -105,7 +105,8 @@ class Journeys:
             progress.tries += 1
             result: Answer | UpstreamError
             try:
-                result = self.ask(leg.target, call, form)
+                with progress.attempt() as opened:
+                    result = self.ask(leg.target, call, form, opened)
             except UpstreamError as error:
                 result = error
                 lost = lost or error.sent
@@ -149,9 +150,16 @@ class Journeys:
         most = self._settings.max_retry_wait - progress.waited
         return wait(attempt, retry, headers, most=most) if most >= 0 else None
 
-    def ask(self, target: Target, call: FilesCall, form: UploadForm | None = None) -> Answer:
+    def ask(
+        self,
+        target: Target,
+        call: FilesCall,
+        form: UploadForm | None = None,
+        attempt: OpenAttempt | None = None,
+    ) -> Answer:
         """Hold the conversation of one operation with one target, once.
 
+        :param attempt: what is told of it, if something is.
         :raises FilesError: there is no answer.
         """
         provider = self._provider(target)
@@ -161,7 +169,8 @@ class Journeys:
             conversation = provider.upload(call, permitted, provider.accept(permitted, form))
         else:
             conversation = getattr(provider, call.operation.value)(call, permitted)
-        return self._converse(conversation, target)
+        answer = self._converse(conversation, target, attempt)
+        return attempt.ends_with(answer) if attempt else answer
 
     def _provider(self, target: Target) -> Provider:
         provider = self._providers.get(target.provider)
@@ -184,7 +193,9 @@ class Journeys:
             logger.warning("Refused the custom host %r", host.rpartition("@")[2])
             raise
 
-    def _converse(self, conversation: Conversation, target: Target) -> Answer:
+    def _converse(
+        self, conversation: Conversation, target: Target, attempt: OpenAttempt | None
+    ) -> Answer:
         """Hold a provider's conversation and return what it comes to."""
         response: UpstreamResponse | None = None
         try:
@@ -198,6 +209,7 @@ class Journeys:
                         provider=target.provider,
                         timeout=target.request_timeout,
                         guarded=target.custom_host is not None,
+                        attempt=attempt,
                     )
                 except FilesError as error:
                     # The provider may have something begun to undo.

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
-from flask import Response, current_app, g, request
+from flask import Flask, Response, current_app, g, request
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 from werkzeug.wsgi import get_input_stream
@@ -63,7 +63,8 @@ logger = logging.getLogger("flask_portkey_files")
 #: is cut short is a clean 502.
 WHOLE_ANSWER = 256 * KIB
 
-#: Where a request keeps the streams that it has begun.
+#: Where a request keeps its calls, and the streams that it has begun.
+OPEN_CALLS = "_portkey_files_calls"
 OPEN_STREAMS = "_portkey_files_streams"
 
 _ESCAPED = re.compile(r"%2f|%5c", re.IGNORECASE)
@@ -72,6 +73,7 @@ _ESCAPED = re.compile(r"%2f|%5c", re.IGNORECASE)
 class Relay:
     """What a mounted blueprint does with a call.
 
+    :param app: the application that it is mounted in, the sender of the signals.
     :param resolver: picks the target of each call.
     :param providers: the providers by name.
     :param settings: the application's settings.
@@ -81,16 +83,18 @@ class Relay:
     def __init__(
         self,
         *,
+        app: Flask,
         resolver: Resolver,
         providers: Mapping[str, Provider],
         settings: Settings,
         idempotency_scope: Scope | None = None,
     ) -> None:
+        self._app = app
         self._resolver = resolver
         self._settings = settings
         self._journeys = Journeys(providers, settings)
         self._uploads = threading.BoundedSemaphore(settings.max_uploads)
-        self._space = SpoolSpace(settings.spool_total)
+        self._space = SpoolSpace(settings.spool_total, sender=app)
         store = make_store(settings)
         self._once: Once | None = None
         if store is not None:
@@ -100,12 +104,13 @@ class Relay:
 
     def run(self, call: FilesCall) -> Response:
         """Return the response to *call*. Has to be called within its request context."""
-        app = current_app._get_current_object()  # type: ignore[attr-defined]
-        progress = Progress(app, call)
+        progress = Progress(self._app, call)
+        g.setdefault(OPEN_CALLS, []).append(progress)
         if call.operation is Operation.UPLOAD:
             progress.body = _request_body()
         try:
-            call_started.send(app, call=call)
+            if call_started.receivers:
+                call_started.send(self._app, call=call)
             response = self._answer(call, progress)
         except FilesError as error:
             response = error_response(error)
@@ -116,11 +121,18 @@ class Relay:
         except HTTPException as error:  # From the resolver, most likely flask.abort().
             response = http_error_response(error)
         except Exception:
-            progress.error = "internal_error"
+            progress.fail()
             progress.finish()
             raise
         progress.status = response.status_code
         _mark(response, call, progress)
+        try:
+            progress.answer(response)
+        except Exception:
+            progress.fail()
+            response.close()
+            progress.finish()
+            raise
         if not response.direct_passthrough:
             progress.bytes_out = len(response.get_data()) if call.method != "HEAD" else 0
             response.call_on_close(progress.finish)
@@ -177,7 +189,7 @@ class Relay:
             raise TooManyUploads
         try:
             assert progress.body is not None  # noqa: S101 - it is there for each upload
-            reader = self._form_reader(progress.body)
+            reader = progress.reader = self._form_reader(progress.body)
             form = read_form(
                 reader,
                 settings,
@@ -308,10 +320,15 @@ def close_streams(error: BaseException | None = None) -> None:
 
     Registered as the blueprint's ``teardown_request`` function.
     """
+    calls: list[Progress] = g.pop(OPEN_CALLS, [])
     streams: list[Stream] = g.pop(OPEN_STREAMS, [])
     if error is not None:
+        for progress in calls:
+            progress.fail()
         for stream in streams:
             stream.close()
+        for progress in calls:
+            progress.finish()
 
 
 def _is_read() -> bool:

@@ -10,15 +10,18 @@ from typing import IO
 
 from .errors import SpoolUnavailable
 from .settings import Settings
+from .signals import spool_changed
 
 
 class SpoolSpace:
     """How much may be held back at a time.
 
     :param most: in bytes, over all files.
+    :param sender: who says so in the signal ``spool_changed``.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, *, sender: object = None) -> None:
+        self._sender = sender
         self._left = most
         self._lock = threading.Lock()
 
@@ -39,6 +42,11 @@ class SpoolSpace:
         """Give *count* bytes back."""
         with self._lock:
             self._left += count
+
+    def tell(self, change: int) -> None:
+        """Send the signal that *change* bytes more are taken, or fewer if it is negative."""
+        if change and spool_changed.receivers:
+            spool_changed.send(self._sender, change=change)
 
 
 class SpooledFile:
@@ -62,6 +70,7 @@ class SpooledFile:
                 if space is not None:
                     space.take(len(block))
                     self._taken += len(block)
+                    space.tell(len(block))
                 self.length += len(block)
                 self._write(block, settings)
         except BaseException:
@@ -89,8 +98,9 @@ class SpooledFile:
 
     def close(self) -> None:
         """Give the space back; what is in memory goes with this object."""
-        if self._space is not None:
-            self._space.give_back(self._taken)
-            self._taken = 0
         if not isinstance(self._file, io.BytesIO):
             self._file.close()
+        if self._space is not None:
+            taken, self._taken = self._taken, 0
+            self._space.give_back(taken)
+            self._space.tell(-taken)

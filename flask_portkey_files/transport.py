@@ -28,6 +28,7 @@ from .egress import EgressPolicy, EgressRefused
 from .encoder import Body, DeadlineExceeded, FormEncoder, RawBody
 from .errors import InvalidRequest, RequestTimeout, UpstreamError, UpstreamTimeout
 from .form import UploadForm
+from .progress import OpenAttempt
 from .providers.base import UpstreamRequest
 from .settings import MIB, Settings
 
@@ -141,6 +142,7 @@ class Transport:
         provider: str,
         timeout: float | None = None,
         guarded: bool = False,
+        attempt: OpenAttempt | None = None,
     ) -> Response:
         """Send *request* and return the answer once its head is there.
 
@@ -148,6 +150,7 @@ class Transport:
         :param timeout: seconds within which that has to be, the sending included.
         :param guarded: whether the address was a client's to choose, so that what is connected
             to has to be permitted.
+        :param attempt: what the request is part of, to be told of it.
         :raises UpstreamError: the provider can't be reached or speaks no HTTP.
         :raises UpstreamTimeout: it did not connect or answer in time.
         :raises RequestTimeout: it did not within *timeout*.
@@ -174,6 +177,8 @@ class Transport:
                         settings.read_timeout,
                     ),
                 )
+            if attempt is not None:
+                attempt.answered()
         except UnsendableHead as error:
             # The gateway's own parts are checked where they come from: this one is a client's.
             raise InvalidRequest(
@@ -194,6 +199,8 @@ class Transport:
             raise late from error
         finally:
             DEADLINE.reset(token)
+            if attempt is not None:
+                attempt.sent(0 if encoder is None else encoder.sent)
         if response.status_code < 200:
             # A switch to another protocol, which nobody asked for.
             response.close()

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 import openai
 import pytest
 import requests_mock
+from blinker import NamedSignal
 from flask import Flask
 from werkzeug.datastructures import Headers
 
@@ -30,6 +31,9 @@ import flask_portkey_files
 from example_app.__main__ import COMMANDS
 from example_app.stored import read_stored
 from flask_portkey_files import (
+    AnswerHead,
+    Attempt,
+    AttemptOutcome,
     Conditional,
     Fallback,
     FilesCall,
@@ -805,7 +809,14 @@ def test_resolver_tables_are_complete() -> None:
         assert [code(row[0]) for row in rows] == fields
     assert all(operation.name in call[0][1] for operation in Operation)
     section = read("docs/embedding.md").partition("## Listen to signals")[2]
-    assert all(f"`{field.name}`" in section for field in dataclasses.fields(Outcome))
+    for told in (Outcome, Attempt, AttemptOutcome, AnswerHead):
+        assert all(f"`{field.name}`" in section for field in dataclasses.fields(told))
+    (sent, _) = tables("docs/embedding.md", "Listen to signals")
+    assert {code(row[0]) for row in sent} == {
+        name
+        for name in dir(flask_portkey_files)
+        if isinstance(getattr(flask_portkey_files, name), NamedSignal)
+    }
 
 
 def test_numbers_in_deployment_are_the_codes() -> None:
@@ -1182,7 +1193,7 @@ def test_every_error_of_its_own_has_a_code() -> None:
 def test_codes_that_only_a_signal_has() -> None:
     rows = table("docs/errors.md", "A transfer that breaks")
     assigned: set[str | None] = {errors.BrokenTransfer.default_code}
-    for module in ("relay", "response"):
+    for module in ("progress", "relay", "response"):
         for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
             if (
                 isinstance(node, ast.Assign)

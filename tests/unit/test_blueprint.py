@@ -513,7 +513,7 @@ class TestHost:
             pytest.raises(RuntimeError, match="passthrough"),
         ):
             client.get("/v1/files/f/content")
-        assert [outcome.error for outcome in outcomes] == ["client_disconnected"]
+        assert [outcome.error for outcome in outcomes] == ["internal_error"]
 
     def test_a_bad_setting_is_said_when_the_blueprint_is_registered(
         self, make_client: MakeClient
