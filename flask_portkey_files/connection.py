@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import math
+import io
 import re
 import socket
 import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextvars import ContextVar
 from typing import Any
 from urllib.parse import quote
 
 import urllib3
 from urllib3.util import parse_url
 
+from .deadline import DEADLINES, TimedSource, seconds_left, time_left
 from .egress import EgressPolicy, GuardedConnection
 from .settings import KIB, Settings
-
-#: When the answer to the request that is being sent must have begun, by ``time.monotonic()``.
-DEADLINE: ContextVar[float | None] = ContextVar("DEADLINE", default=None)
 
 # The bounds of a head are those of http.client.
 _MAX_LINE = 64 * KIB
@@ -65,20 +62,6 @@ def causes_of(error: BaseException) -> Iterator[BaseException]:
             *error.args,
         )
         queue += [cause for cause in linked if isinstance(cause, BaseException)]
-
-
-def time_left(most: float) -> float:
-    """Return for how long a socket may be waited for: *most* seconds, or until the deadline.
-
-    :raises TimeoutError: that is over.
-    """
-    deadline = DEADLINE.get()
-    if deadline is None:
-        return most
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("the call's time is over")
-    return min(most, left)
 
 
 def pools(settings: Settings, egress: EgressPolicy | None) -> dict[str, Any]:
@@ -168,9 +151,7 @@ class Exchange:
                 # It may have answered before it had all.
                 with contextlib.suppress(*_CLOSED):
                     self._send(connection.sock, head, body, length)
-                connection.sock.settimeout(time_left(self.read_timeout))
-                answer = Answer(connection.sock, method)
-                connection.sock.settimeout(self.read_timeout)
+                answer = Answer(connection.sock, method, self.read_timeout)
             except ConnectionError:
                 connection.close()
                 if not (used and again):
@@ -252,11 +233,12 @@ class Exchange:
         """
         chunked = body is not None and length is None
         left = length or 0
+        patience = sock.gettimeout()
         for piece in body or ():
             if chunked and not piece:
                 continue
-            if DEADLINE.get() is not None:
-                sock.settimeout(time_left(self.read_timeout))
+            if patience != (patience := time_left(self.read_timeout)):
+                sock.settimeout(patience)
             if chunked:
                 pieces = [head + b"%x\r\n" % len(piece), piece, b"\r\n"]
             else:
@@ -266,7 +248,7 @@ class Exchange:
                     # What is too much would be the beginning of the next request.
                     raise WrongLength(f"a body of {length} bytes is longer")
             head = b""
-            _send_all(sock, pieces)
+            _send_all(sock, pieces, patience)
         if left:
             # And the next request would be the end of this one.
             raise WrongLength(f"a body of {length} bytes is {left} bytes shorter")
@@ -291,10 +273,20 @@ def _head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
     return head
 
 
-def _send_all(sock: socket.socket, pieces: list[bytes]) -> None:
-    """Send *pieces*, without copying a large one where the socket can do that."""
-    # A socket under TLS can't.
-    if type(sock) is not socket.socket or max(map(len, pieces)) < _LARGE:
+def _send_all(sock: socket.socket, pieces: list[bytes], patience: float) -> None:
+    """Send *pieces*, without copying a large one where the socket can do that.
+
+    :param patience: the most seconds that it may take, which is the socket's timeout.
+    """
+    if type(sock) is not socket.socket:
+        # Under TLS it can't, and its timeout begins anew with each record.
+        end = time.monotonic() + patience
+        rest = memoryview(b"".join(pieces))
+        while rest:
+            sock.settimeout(seconds_left(patience, end))
+            rest = rest[sock.send(rest) :]
+        return
+    if max(map(len, pieces)) < _LARGE:
         sock.sendall(b"".join(pieces))
         return
     sent = sock.sendmsg(pieces)
@@ -307,20 +299,29 @@ def _send_all(sock: socket.socket, pieces: list[bytes]) -> None:
 class Answer(http.client.HTTPResponse):
     """An answer whose head is whole, and there in time.
 
+    :param patience: the most seconds to wait for the whole head, and for each next piece of
+        the body.
+    :raises TimeoutError: the head was not there in time.
     :raises http.client.HTTPException: it is no answer, or its head is far too long.
     :raises ConnectionError: the connection ended before the head did.
     """
 
-    def __init__(self, sock: socket.socket, method: str) -> None:
+    def __init__(self, sock: socket.socket, method: str, patience: float) -> None:
         super().__init__(sock, method=method)
-        self._sock = sock
+        self.fp.close()
+        #: What the answer is read from.
+        self.source = TimedSource(sock, patience)
+        self.fp = io.BufferedReader(self.source)
         self._method_asked = method
         self.fields = urllib3.HTTPHeaderDict()
+        deadlines = DEADLINES.get()
+        self.source.deadline = min(time.monotonic() + patience, deadlines.answer)
         try:
             self.begin()
         except BaseException:
             self.close()
             raise
+        self.source.deadline = deadlines.end
 
     def begin(self) -> None:
         """Read the head."""
@@ -340,7 +341,6 @@ class Answer(http.client.HTTPResponse):
         # Where requests looks for cookies.
         self.msg = http.client.HTTPMessage()
         self._frame()
-        del self._sock
 
     def _frame(self) -> None:
         """Find out where the body ends (RFC 9112, 6.3)."""
@@ -401,20 +401,9 @@ class Answer(http.client.HTTPResponse):
     def _line(self) -> bytes:
         """Return the next line of the head."""
         limit = _MAX_LINE + 1
-        line = self.fp.readline(limit) if DEADLINE.get() is None else self._line_in_time(limit)
+        line = self.fp.readline(limit)
         if not line.endswith(b"\n"):
             if len(line) >= limit:
                 raise http.client.LineTooLong("header line")
             raise http.client.RemoteDisconnected("the connection ended in an answer's head")
-        return line
-
-    def _line_in_time(self, limit: int) -> bytes:
-        line = b""
-        stream: Any = self.fp
-        while len(line) < limit and not line.endswith(b"\n"):
-            self._sock.settimeout(time_left(math.inf))
-            ready = stream.peek(1)[: limit - len(line)]
-            if not ready:
-                break
-            line += stream.read(ready.find(b"\n") + 1 or len(ready))
         return line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -29,7 +30,7 @@ class RawBody:
         #: How many bytes have been handed out.
         self.sent = 0
         #: When reading stops with an error, by ``time.monotonic()``.
-        self.deadline: float | None = None
+        self.deadline = math.inf
 
     @property
     def len(self) -> int:
@@ -44,7 +45,7 @@ class RawBody:
         self.started = True
         blocks = [self._body] if isinstance(self._body, bytes) else self._body.blocks()
         for block in blocks:
-            if self.deadline is not None and time.monotonic() > self.deadline:
+            if time.monotonic() >= self.deadline:
                 raise DeadlineExceeded
             self.sent += len(block)
             yield block
@@ -68,7 +69,7 @@ class FormEncoder(MultipartEncoder):  # type: ignore[misc]
         #: How many bytes have been handed out.
         self.sent = 0
         #: When reading stops with an error, by ``time.monotonic()``.
-        self.deadline: float | None = None
+        self.deadline = math.inf
         self._blocks = self._encode()
         self._rest = memoryview(b"")
 
@@ -111,7 +112,7 @@ class FormEncoder(MultipartEncoder):  # type: ignore[misc]
         """Yield the body's pieces as they are, each when it is asked for."""
         self.started = True
         for piece in self._blocks:
-            if self.deadline is not None and time.monotonic() > self.deadline:
+            if time.monotonic() >= self.deadline:
                 raise DeadlineExceeded
             self.sent += len(piece)
             yield piece
@@ -119,7 +120,7 @@ class FormEncoder(MultipartEncoder):  # type: ignore[misc]
     def read(self, size: int = -1) -> bytes:
         """Return the next piece of at most *size* bytes, all that is left if it is negative."""
         self.started = True
-        if self.deadline is not None and time.monotonic() > self.deadline:
+        if time.monotonic() >= self.deadline:
             raise DeadlineExceeded
         if size < 0:
             rest, self._rest = self._rest, memoryview(b"")

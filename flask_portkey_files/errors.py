@@ -105,6 +105,14 @@ class RequestBroken(InvalidRequest):
     default_code = "incomplete_body"
 
 
+class UploadTooSlow(RequestBroken):
+    """The client sends its upload too slowly, or not at all any more (408)."""
+
+    status = 408
+    type = "timeout_error"
+    default_code = "upload_too_slow"
+
+
 class PayloadTooLarge(InvalidRequest):
     """The upload is larger than this gateway takes (413)."""
 

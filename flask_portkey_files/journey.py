@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -106,7 +107,7 @@ class Journeys:
             result: Answer | UpstreamError
             try:
                 with progress.attempt() as opened:
-                    result = self.ask(leg.target, call, form, opened)
+                    result = self.ask(leg.target, call, form, opened, end=progress.deadline)
             except UpstreamError as error:
                 result = error
                 lost = lost or error.sent
@@ -147,7 +148,10 @@ class Journeys:
             again = result.status >= 500
         if not again or attempt == retry.attempts or progress.tries >= MAX_TRIES:
             return None
-        most = self._settings.max_retry_wait - progress.waited
+        most = min(
+            self._settings.max_retry_wait - progress.waited,
+            progress.deadline - time.monotonic(),
+        )
         return wait(attempt, retry, headers, most=most) if most >= 0 else None
 
     def ask(
@@ -156,10 +160,13 @@ class Journeys:
         call: FilesCall,
         form: UploadForm | None = None,
         attempt: OpenAttempt | None = None,
+        *,
+        end: float = math.inf,
     ) -> Answer:
         """Hold the conversation of one operation with one target, once.
 
         :param attempt: what is told of it, if something is.
+        :param end: when the call must be over, by ``time.monotonic()``.
         :raises FilesError: there is no answer.
         """
         provider = self._provider(target)
@@ -169,7 +176,7 @@ class Journeys:
             conversation = provider.upload(call, permitted, provider.accept(permitted, form))
         else:
             conversation = getattr(provider, call.operation.value)(call, permitted)
-        answer = self._converse(conversation, target, attempt)
+        answer = self._converse(conversation, target, attempt, end)
         return attempt.ends_with(answer) if attempt else answer
 
     def _provider(self, target: Target) -> Provider:
@@ -194,7 +201,11 @@ class Journeys:
             raise
 
     def _converse(
-        self, conversation: Conversation, target: Target, attempt: OpenAttempt | None
+        self,
+        conversation: Conversation,
+        target: Target,
+        attempt: OpenAttempt | None,
+        end: float,
     ) -> Answer:
         """Hold a provider's conversation and return what it comes to."""
         response: UpstreamResponse | None = None
@@ -208,6 +219,7 @@ class Journeys:
                         upstream_request,
                         provider=target.provider,
                         timeout=target.request_timeout,
+                        end=end,
                         guarded=target.custom_host is not None,
                         attempt=attempt,
                     )

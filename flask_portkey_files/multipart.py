@@ -24,8 +24,9 @@ from werkzeug.sansio.multipart import (
 
 from .boundary import Decoder
 from .digest import FileDigest
-from .errors import InvalidRequest, PayloadTooLarge, RequestBroken
+from .errors import InvalidRequest, PayloadTooLarge, RequestBroken, UploadTooSlow
 from .form import FileBody, FilePart, FormField, PartHeaders, UploadForm
+from .pace import Pace
 from .settings import KIB, Settings
 from .spool import SpooledFile, SpoolSpace
 
@@ -64,35 +65,51 @@ class RequestBody:
         self.ended = False
         #: The host application's own limit of a request's size, if it has one.
         self.most: int | None = None
+        #: How fast the client sends, if that is looked at.
+        self.pace: Pace | None = None
 
     def read(self, size: int) -> bytes:
         """Return up to *size* bytes, none at the end of a complete body.
 
         :raises RequestBroken: the body ended early or can't be read.
+        :raises UploadTooSlow: it did not come fast enough.
         :raises PayloadTooLarge: the host application's own ``MAX_CONTENT_LENGTH`` is reached.
         """
         try:
-            data = self._stream.read(size)
+            data = self._waited_for(size)
         except Exception as error:
             # Deliberately wide: what a server raises here need not be an OSError, and an
             # OSError let through would be taken for the provider's fault.
-            self.ended = True
-            raise RequestBroken(
-                f"The request body could not be read after {self.received} bytes; "
-                "send the upload again."
-            ) from error
+            raise self._broken(f"could not be read after {self.received} bytes") from error
         if not data:
             self.ended = True
             announced = self._content_length
             if announced is not None and self.received < announced:
-                raise RequestBroken(
-                    f"The request body ended after {self.received} of {announced} bytes; "
-                    "send the upload again."
-                )
+                raise self._broken(f"ended after {self.received} of {announced} bytes")
         self.received += len(data)
         if self.most is not None and self.received > self.most:
             raise request_too_large()
         return data
+
+    def _waited_for(self, size: int) -> bytes:
+        if self.pace is None:
+            return self._stream.read(size)
+        data = b""
+        self.pace.begin(size)
+        try:
+            data = self._stream.read(size)
+        finally:
+            self.pace.rest(len(data))
+        return data
+
+    def _broken(self, how: str) -> RequestBroken:
+        self.ended = True
+        if self.pace is not None and self.pace.over:
+            return UploadTooSlow(
+                f"The upload was too slow: {self.received} bytes of the request body had come "
+                "when it was given up. Send it again over a faster connection."
+            )
+        return RequestBroken(f"The request body {how}; send the upload again.")
 
     def discard(self, connection: socket.socket, *, most: int, seconds: float) -> None:
         """Read on and keep nothing, until the end or one of the bounds is reached.

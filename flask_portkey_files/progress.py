@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from types import TracebackType
 
@@ -31,6 +32,8 @@ class Progress:
         self._call = call
         self._started = time.monotonic()
         self._first_byte: float | None = None
+        #: When the call must be over, by ``time.monotonic()``.
+        self.deadline = math.inf
         self._finished = False
         self.status = 500
         self.provider: str | None = None

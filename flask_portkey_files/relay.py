@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -24,6 +26,7 @@ from .idempotency.once import Once, Upload, make_store
 from .idempotency.scope import Scope, key_of
 from .journey import Journeys
 from .multipart import FormReader, RequestBody, file_too_large, read_form, request_too_large
+from .pace import Watch
 from .progress import Progress
 from .providers import Provider
 from .providers.base import (
@@ -95,6 +98,7 @@ class Relay:
         self._journeys = Journeys(providers, settings)
         self._uploads = threading.BoundedSemaphore(settings.max_uploads)
         self._space = SpoolSpace(settings.spool_total, sender=app)
+        self._watch = Watch(settings)
         store = make_store(settings)
         self._once: Once | None = None
         if store is not None:
@@ -105,6 +109,7 @@ class Relay:
     def run(self, call: FilesCall) -> Response:
         """Return the response to *call*. Has to be called within its request context."""
         progress = Progress(self._app, call)
+        progress.deadline = time.monotonic() + self._settings.total_timeout
         g.setdefault(OPEN_CALLS, []).append(progress)
         if call.operation is Operation.UPLOAD:
             progress.body = _request_body()
@@ -137,9 +142,19 @@ class Relay:
             progress.bytes_out = len(response.get_data()) if call.method != "HEAD" else 0
             response.call_on_close(progress.finish)
             connection = client_connection()
+            if connection:
+                self._look_after(response, connection, progress)
             if connection and progress.body and not progress.body.ended and not _is_read():
                 linger(response, progress.body, connection)
         return response
+
+    def _look_after(
+        self, response: Response, connection: socket.socket, progress: Progress
+    ) -> None:
+        """Give the client up if it does not take a whole answer."""
+        pace = self._watch.taker(connection, progress.deadline)
+        pace.begin(progress.bytes_out)
+        response.call_on_close(lambda: self._watch.release(pace))
 
     def _answer(self, call: FilesCall, progress: Progress) -> Response:
         file_id = call.file_id
@@ -188,8 +203,11 @@ class Relay:
         if not self._uploads.acquire(blocking=False):
             raise TooManyUploads
         try:
-            assert progress.body is not None  # noqa: S101 - it is there for each upload
-            reader = progress.reader = self._form_reader(progress.body)
+            body = progress.body
+            assert body is not None  # noqa: S101 - it is there for each upload
+            if connection := client_connection():
+                body.pace = self._watch.sender(connection, progress.deadline)
+            reader = progress.reader = self._form_reader(body)
             form = read_form(
                 reader,
                 settings,
@@ -203,6 +221,8 @@ class Relay:
                 form.close()
         finally:
             self._uploads.release()
+            if progress.body and progress.body.pace:
+                self._watch.release(progress.body.pace)
 
     def _send(
         self, trip: Plan, call: FilesCall, progress: Progress, form: UploadForm
@@ -249,22 +269,23 @@ class Relay:
         """Turn what a conversation came to into the client's response."""
         upstream = answer.response
         headers = downstream_headers(upstream.headers)
-        stream = Stream(upstream, progress)
+        stream = Stream(upstream, progress, self._watch)
         try:
             if isinstance(answer, Reshaped):
                 stream.read_ahead(1)  # A connection is kept only if the answer was read.
                 upstream.close()
                 return json_response(answer.body, answer.status, headers)
-            whole = stream.read_ahead(
-                1 if call.operation is Operation.CONTENT else WHOLE_ANSWER
-            )
+            content = call.operation is Operation.CONTENT
+            upstream.hurry(whole=not content)
+            whole = stream.read_ahead(1 if content else WHOLE_ANSWER)
+            upstream.hurry(whole=False)
         except BaseException:
             upstream.close()
             raise
         if stream.ahead:
             # The contract says what it is where the provider does not, and a browser that
             # guesses could take a file for a page of the host's.
-            binary = call.operation is Operation.CONTENT and upstream.status < 400
+            binary = content and upstream.status < 400
             default = "application/octet-stream" if binary else "application/json"
             headers.setdefault("Content-Type", default)
         if not whole:

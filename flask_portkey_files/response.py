@@ -18,6 +18,7 @@ from .digest import RESPONSE_HEADER
 from .errors import BrokenTransfer, FilesError, UpstreamError, envelope
 from .form import UploadForm
 from .multipart import RequestBody
+from .pace import Pace, Watch
 from .progress import Progress
 from .providers.base import UpstreamResponse
 from .settings import MIB
@@ -69,13 +70,20 @@ class _Lingering:
 
 
 class Stream:
-    """The body of a response: the provider's, as it arrives, broken off if that breaks off."""
+    """The body of a response: the provider's, as it arrives, broken off if that breaks off.
 
-    def __init__(self, upstream: UpstreamResponse, progress: Progress) -> None:
+    :param watch: what looks after clients that are too slow.
+    """
+
+    def __init__(self, upstream: UpstreamResponse, progress: Progress, watch: Watch) -> None:
         self._upstream = upstream
         # Looked up now, since the request is gone by the time that it may be needed.
         old = request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0"
-        self._http_1_0 = client_connection() if old else None
+        self._connection = client_connection()
+        self._http_1_0 = self._connection if old else None
+        self._watch = watch
+        self._pace: Pace | None = None
+        self._size = 0
         self._blocks = upstream.blocks()
         self._progress = progress
         self._done = False
@@ -98,6 +106,8 @@ class Stream:
         return self
 
     def __next__(self) -> bytes:
+        if self._pace is not None:
+            self._pace.rest(self._size)
         block, self.ahead = self.ahead, b""
         try:
             block = block or next(self._blocks)
@@ -110,12 +120,22 @@ class Stream:
             if self._http_1_0 is not None:
                 _reset(self._http_1_0)
             raise BrokenTransfer(error.message) from error
-        self._progress.bytes_out += len(block)
+        self._size = len(block)
+        self._progress.bytes_out += self._size
+        if self._connection is not None:
+            if self._pace is None:
+                self._pace = self._watch.taker(self._connection, self._progress.deadline)
+            # Until it asks for the next block, the server is sending this one.
+            self._pace.begin(self._size)
         return block
 
     def close(self) -> None:
         """Let go of the provider; called by the WSGI server, however the response ended."""
         self._upstream.close()
+        if self._pace is not None:
+            self._watch.release(self._pace)
+            if self._pace.over:
+                self._progress.error = "download_too_slow"
         if not self._done and self._progress.error is None:
             self._progress.error = "client_disconnected"
         self._progress.finish()

@@ -52,7 +52,40 @@ class Settings:
     read_timeout: float = _setting(
         120.0,
         least=0.001,
-        doc="Seconds to wait for the provider's answer, and for each next piece of it.",
+        doc=(
+            "Seconds to wait for the provider to take each piece of a request, for the head "
+            "of its answer, and then for the whole of a short answer or for each next piece "
+            "of a long one."
+        ),
+    )
+    total_timeout: float = _setting(
+        86400.0,
+        least=0.001,
+        doc=(
+            "Seconds that a call may take in all, retries and the transfer of the file "
+            "included. What is under way then is broken off."
+        ),
+    )
+    min_upload_rate: int = _setting(
+        500,
+        least=0,
+        doc=(
+            "The least bytes a second that a client may send an upload at; 408 below it. 0: "
+            "any rate will do."
+        ),
+    )
+    min_download_rate: int = _setting(
+        500,
+        least=0,
+        doc=(
+            "The least bytes a second that a client may take an answer at; below it the "
+            "transfer is broken off. 0: any rate will do."
+        ),
+    )
+    slow_grace: float = _setting(
+        60.0,
+        least=0.001,
+        doc="Seconds that a client may be below these rates, or stall.",
     )
     block_size: int = _setting(
         512 * KIB,

@@ -23,7 +23,8 @@ from requests.hooks import default_hooks
 from requests.structures import CaseInsensitiveDict
 from werkzeug.datastructures import Headers
 
-from .connection import DEADLINE, UnsendableHead, causes_of, pools
+from .connection import Answer, UnsendableHead, causes_of, pools
+from .deadline import DEADLINES, Deadlines
 from .egress import EgressPolicy, EgressRefused
 from .encoder import Body, DeadlineExceeded, FormEncoder, RawBody
 from .errors import InvalidRequest, RequestTimeout, UpstreamError, UpstreamTimeout
@@ -68,11 +69,13 @@ class Response:
     """A provider's answer with its head read and its body still on the wire."""
 
     def __init__(
-        self, raw: urllib3.BaseHTTPResponse, *, provider: str, block_size: int
+        self, raw: urllib3.BaseHTTPResponse, *, provider: str, settings: Settings, end: float
     ) -> None:
         self._raw = raw
         self._provider = provider
-        self._block_size = block_size
+        self._block_size = settings.block_size
+        self._patience = settings.read_timeout
+        self._end = end
         self._is_read = False
         self.status = raw.status
         # Older releases of urllib3 leave a folded header's line break in, and http.client lets
@@ -80,6 +83,16 @@ class Response:
         self.headers = Headers(
             [(name, _CONTROLS.sub(" ", value)) for name, value in raw.headers.items()]
         )
+
+    def hurry(self, *, whole: bool) -> None:
+        """Say whether what is read now has to be there as a whole within the read timeout.
+
+        Without that, the timeout is for each next piece.
+        """
+        answer = getattr(self._raw, "_original_response", None)
+        if isinstance(answer, Answer):  # None of those who mock requests has a socket.
+            soon = time.monotonic() + self._patience if whole else math.inf
+            answer.source.deadline = min(soon, self._end)
 
     def blocks(self) -> Iterator[bytes]:
         """Yield the body as it arrives, undecoded; nothing of one that has been read whole.
@@ -98,8 +111,10 @@ class Response:
         """Read the whole body, decoded.
 
         :raises UpstreamError: the provider broke off, or the body is longer than *most* bytes.
+        :raises UpstreamTimeout: it was not there in time.
         """
         self._is_read = True
+        self.hurry(whole=True)
         with _mapped(self._provider, answered=True):
             body = self._raw.read(most + 1, decode_content=True)
         if len(body) > most:
@@ -141,6 +156,7 @@ class Transport:
         *,
         provider: str,
         timeout: float | None = None,
+        end: float = math.inf,
         guarded: bool = False,
         attempt: OpenAttempt | None = None,
     ) -> Response:
@@ -148,6 +164,7 @@ class Transport:
 
         :param provider: the provider's name, for error messages.
         :param timeout: seconds within which that has to be, the sending included.
+        :param end: when all of the call has to be over, by ``time.monotonic()``.
         :param guarded: whether the address was a client's to choose, so that what is connected
             to has to be permitted.
         :param attempt: what the request is part of, to be told of it.
@@ -164,16 +181,17 @@ class Transport:
         elif body is not None:
             encoder = RawBody(body)
         prepared = _prepare(request, encoder)
-        deadline = None if timeout is None else time.monotonic() + timeout
+        now = time.monotonic()
+        deadlines = Deadlines(answer=min(now + (timeout or math.inf), end), end=end)
         if encoder is not None:
-            encoder.deadline = deadline
-        token = DEADLINE.set(deadline)
+            encoder.deadline = deadlines.answer
+        token = DEADLINES.set(deadlines)
         try:
             with _mapped(provider):
                 response = (self._guarded if guarded else self._session).go(
                     prepared,
                     timeout=(
-                        min(settings.connect_timeout, timeout or math.inf),
+                        min(settings.connect_timeout, max(deadlines.answer - now, 0.001)),
                         settings.read_timeout,
                     ),
                 )
@@ -190,15 +208,13 @@ class Transport:
             if any(isinstance(cause, socket.gaierror) for cause in causes):
                 # Told apart, the two would show which names there are inside.
                 raise EgressRefused from error
-            if timeout is None or deadline is None or time.monotonic() < deadline:
+            ours = self._overrun(timeout, deadlines)
+            if ours is None:
                 raise
-            late = RequestTimeout(
-                f"Request exceeded the timeout sent in the request: {round(timeout * 1000)}ms"
-            )
-            late.sent = getattr(error, "sent", True)
-            raise late from error
+            ours.sent = getattr(error, "sent", True)
+            raise ours from error
         finally:
-            DEADLINE.reset(token)
+            DEADLINES.reset(token)
             if attempt is not None:
                 attempt.sent(0 if encoder is None else encoder.sent)
         if response.status_code < 200:
@@ -213,7 +229,21 @@ class Transport:
                 f"The provider {provider} answered {response.status_code} before it had the "
                 "whole file; look whether it has the file, and send it again if not."
             )
-        return Response(response.raw, provider=provider, block_size=self._settings.block_size)
+        return Response(response.raw, provider=provider, settings=settings, end=end)
+
+    def _overrun(self, timeout: float | None, deadlines: Deadlines) -> UpstreamTimeout | None:
+        """Return the error for the deadline that is over, ``None`` if none is."""
+        now = time.monotonic()
+        if now >= deadlines.end:
+            return UpstreamTimeout(
+                f"The call took longer than {self._settings.total_timeout:g} seconds, and was "
+                "given up."
+            )
+        if timeout is not None and now >= deadlines.answer:
+            return RequestTimeout(
+                f"Request exceeded the timeout sent in the request: {round(timeout * 1000)}ms"
+            )
+        return None
 
 
 _SEND = requests.Session.send

@@ -47,6 +47,10 @@ class UpstreamResponse(Protocol):
         """The headers as the provider sent them, repeated ones repeated."""
         ...
 
+    def hurry(self, *, whole: bool) -> None:
+        """Say whether what is read now has to be there as a whole within the read timeout."""
+        ...
+
     def blocks(self) -> Iterator[bytes]:
         """Yield the body as it arrives, in the provider's content encoding."""
         ...

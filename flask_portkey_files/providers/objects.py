@@ -61,6 +61,9 @@ class _NoAnswer:
     def __init__(self) -> None:
         self.headers = Headers()
 
+    def hurry(self, *, whole: bool) -> None:
+        pass
+
     def blocks(self) -> Iterator[bytes]:
         return iter(())
 

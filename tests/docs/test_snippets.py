@@ -1204,7 +1204,7 @@ def test_codes_that_only_a_signal_has() -> None:
             ):
                 assigned.add(node.value.value)
     assert {code(row[0]) for row in rows} == assigned
-    assert len(assigned) == 3
+    assert len(assigned) == 4
 
 
 def test_error_bodies_are_as_shown(provider: requests_mock.Mocker) -> None:

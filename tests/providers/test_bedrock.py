@@ -603,6 +603,9 @@ class _Answer:
         self.body = body
         self.headers = Headers()
 
+    def hurry(self, *, whole: bool) -> None:
+        pass
+
     def blocks(self) -> Iterator[bytes]:
         return iter([self.body])
 

@@ -38,7 +38,7 @@ def answer() -> Iterator[Callable[..., Answer]]:
         theirs.sendall(data)
         if closed:
             theirs.shutdown(socket.SHUT_WR)
-        return Answer(ours, method)
+        return Answer(ours, method, 20)
 
     yield read
     for sock in sockets:

@@ -48,6 +48,9 @@ class Response:
         self.headers = Headers()
         self.body = body
 
+    def hurry(self, *, whole: bool) -> None:
+        pass
+
     def blocks(self) -> Iterator[bytes]:
         yield json.dumps(self.body).encode()
 
