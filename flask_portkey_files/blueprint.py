@@ -19,28 +19,9 @@ from .idempotency.scope import Scope
 from .providers import Provider, registry
 from .relay import Relay, close_streams, raw_path
 from .resolver import ApiKeys, Configs, HeaderResolver, Resolver, VirtualKeys
-from .response import error_response, http_error_response
+from .response import error_response, http_error_response, json_response
+from .routes import OBJECT_ROUTES, OPENAPI_RULE, ROUTES
 from .settings import Settings
-
-ROUTES = (
-    ("POST", "/files", Operation.UPLOAD),
-    ("GET", "/files", Operation.LIST),
-    ("GET", "/files/<file_id>", Operation.RETRIEVE),
-    ("GET", "/files/<file_id>/content", Operation.CONTENT),
-    ("DELETE", "/files/<file_id>", Operation.DELETE),
-)
-
-#: A file in a bucket is named by its URI, escaped. WSGI servers unescape a path before it is
-#: matched, so such an id has slashes by then.
-OBJECT_ROUTES = tuple(
-    (method, f"/files/{scheme}://<path:key>{tail}", operation)
-    for scheme in ("s3", "gs")
-    for method, tail, operation in (
-        ("GET", "", Operation.RETRIEVE),
-        ("GET", "/content", Operation.CONTENT),
-        ("DELETE", "", Operation.DELETE),
-    )
-)
 
 # What a URL does not carry as it is (RFC 3986, 2), and a percent sign that escapes nothing.
 _UNESCAPED = re.compile(rb"[^!-~]|%(?![0-9A-Fa-f]{2})")
@@ -55,6 +36,7 @@ def create_blueprint(
     configs: Configs | None = None,
     api_keys: ApiKeys | None = None,
     idempotency_scope: Scope | None = None,
+    openapi: bool = False,
 ) -> Blueprint:
     """Return a blueprint with the Files API, to be registered under a prefix such as ``/v1``.
 
@@ -80,6 +62,8 @@ def create_blueprint(
         a text that is the tenant's alone, where clients' credentials change: it is asked in
         the request's context, after the resolver. Without it the client's credentials and the
         targets' say so.
+    :param openapi: whether ``GET <prefix>/openapi.json`` returns the OpenAPI document, to
+        everyone who asks.
     :raises ValueError: a provider's base URL is not an http or https address; stored
         credentials are given together with a resolver, which alone decides then; or, at
         registration, a setting is invalid, or there are stored credentials but no gateway
@@ -93,7 +77,30 @@ def create_blueprint(
             "HeaderResolver that your own resolver calls, or leave the resolver out"
         )
     bp = Blueprint(name, __name__, cli_group=group_name(name))
-    add_commands(bp.cli, known)
+
+    def describe(server: str | None = None) -> dict[str, Any]:
+        # Nobody else pays for what it imports.
+        from .openapi import openapi_document
+
+        relays: dict[Blueprint, Relay] = current_app.extensions["portkey_files"]
+        decides = relays[bp].resolver
+        headers = decides if isinstance(decides, HeaderResolver) else None
+        return openapi_document(
+            settings=relays[bp].settings,
+            providers=known,
+            server=_prefix(name) if server is None else server,
+            resolver_headers=headers is not None,
+            gateway_keys=headers is not None and headers.has_gateway_keys,
+        )
+
+    def serve_document(**_: Any) -> Response:
+        # The prefix as it was called, with what its variables stand for.
+        prefix = request.script_root + request.path.removesuffix(OPENAPI_RULE)
+        return json_response(describe(prefix), 200, {})
+
+    add_commands(bp.cli, known, describe)
+    if openapi:
+        bp.add_url_rule(OPENAPI_RULE, "openapi", serve_document, methods=["GET"])
 
     def run(
         operation: Operation, scheme: str = "", *, file_id: str | None = None, **path: Any
@@ -166,6 +173,15 @@ def create_blueprint(
     for code in default_exceptions:
         bp.register_error_handler(code, http_error_response)
     return bp
+
+
+def _prefix(name: str) -> str:
+    """Return the prefix that the blueprint of this name has in the current application."""
+    # A blueprint inside another one has that one's name before its own.
+    endpoint = f".{name}.{Operation.LIST.value}"
+    rules = current_app.url_map.iter_rules()
+    rule = next(rule.rule for rule in rules if f".{rule.endpoint}".endswith(endpoint))
+    return rule.removesuffix("/files")
 
 
 def _ends_in_content() -> bool:

@@ -106,6 +106,16 @@ class Relay:
         # What is sent again is known by its digest.
         self._digesting = replace(settings, digest=True)
 
+    @property
+    def resolver(self) -> Resolver:
+        """Who picks the route of each call."""
+        return self._resolver
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that it was made with."""
+        return self._settings
+
     def run(self, call: FilesCall) -> Response:
         """Return the response to *call*. Has to be called within its request context."""
         progress = Progress(self._app, call)

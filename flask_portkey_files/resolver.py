@@ -94,6 +94,11 @@ class HeaderResolver:
         self._parser = ConfigParser(self._providers, self._stored)
         self._check_stored(virtual_keys, configs)
 
+    @property
+    def has_gateway_keys(self) -> bool:
+        """Whether each call needs one of the gateway's own keys."""
+        return self._is_gateway_key is not None
+
     def __call__(self, call: FilesCall, /) -> Route:
         """Return the route that the call's headers describe.
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import click
 
 from ..providers import Provider
+from .openapi import Describe, openapi_command
 from .providers import providers_command
 
 
@@ -15,9 +16,13 @@ def group_name(blueprint: str) -> str:
     return blueprint.replace("_", "-")
 
 
-def add_commands(group: click.Group, providers: Mapping[str, Provider]) -> None:
+def add_commands(
+    group: click.Group, providers: Mapping[str, Provider], describe: Describe
+) -> None:
     """Put a blueprint's commands under its *group*.
 
     :param providers: the blueprint's providers, by name.
+    :param describe: returns its OpenAPI document.
     """
     group.add_command(providers_command(providers))
+    group.add_command(openapi_command(describe))

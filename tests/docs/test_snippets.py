@@ -50,7 +50,6 @@ from flask_portkey_files import (
 )
 from flask_portkey_files import providers as provider_names
 from flask_portkey_files.backoff import FIRST, HEADERS, LONGEST
-from flask_portkey_files.blueprint import OBJECT_ROUTES, ROUTES
 from flask_portkey_files.conditions import CONTEXTS, MAX_PATTERN, OPERATORS
 from flask_portkey_files.conditions import MAX_DEPTH as QUERY_DEPTH
 from flask_portkey_files.config import MAX_DEPTH, MAX_TARGETS
@@ -62,6 +61,7 @@ from flask_portkey_files.providers import registry
 from flask_portkey_files.relay import WHOLE_ANSWER
 from flask_portkey_files.resolver import PLACEHOLDER_KEYS
 from flask_portkey_files.response import _Lingering
+from flask_portkey_files.routes import OBJECT_ROUTES, ROUTES
 from flask_portkey_files.routing import MAX_ATTEMPTS, RETRY_STATUS_CODES, Chain, plan
 from flask_portkey_files.settings import KIB, MIB
 from flask_portkey_files.transport import MAX_JSON

@@ -15,6 +15,8 @@ from flask_portkey_files import create_blueprint
 from flask_portkey_files.providers import Provider
 from flask_portkey_files.resolver import Resolver
 
+from ..openapi.conformance import Conformance
+
 #: How often the server looks whether it is to stop, in seconds.
 POLL = 0.01
 
@@ -37,6 +39,8 @@ class Gateway:
         self.app.config.update(settings or {})
         blueprint = create_blueprint(resolver, providers=providers)
         self.app.register_blueprint(blueprint, url_prefix="/v1")
+        # An answer that is not what the document says becomes a 500.
+        Conformance.of(self.app).watch(self.app)
 
     @property
     def port(self) -> int:
