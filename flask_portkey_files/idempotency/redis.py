@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from redis.lock import Lock
 
 #: For how many seconds a claim outlives its process.
-HELD = 15.0
+HELD = 10.0
 
 #: For how many seconds Redis is waited for.
 PATIENCE = 5.0

@@ -129,8 +129,10 @@ class SQLiteStore:
             _check_private(self._folder)
         self._locks.mkdir(mode=0o700, exist_ok=True)
         with FileLock(self._folder / "lock", timeout=PATIENCE, mode=0o600):
-            # Its companions get its mode from SQLite.
-            os.close(os.open(self._database, os.O_CREAT | os.O_RDWR, 0o600))
+            # Only if it is not there: to close it would end every lock that SQLite has on it in
+            # this process. Its companions get its mode from SQLite.
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(self._database, os.O_CREAT | os.O_EXCL, 0o600))
             with contextlib.closing(self._connect()) as connection:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.executescript(_SCHEMA)

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+import subprocess
 import sys
 import tempfile
 import threading
@@ -279,6 +280,25 @@ def test_a_database_that_is_removed_is_made_anew(tmp_path: Path) -> None:
     assert store.get("1") is None
     _use(store, "1")
     assert store.get("1") == "child"
+
+
+def test_what_is_open_stays_locked(tmp_path: Path) -> None:
+    """To open and close SQLite's file beside it would end its locks in this process."""
+    _use(SQLiteStore(str(tmp_path)), "1")
+    database = tmp_path / "uploads.sqlite3"
+    connection = sqlite3.connect(database)
+    connection.execute("BEGIN")
+    connection.execute("SELECT * FROM uploads").fetchall()
+    # As a second blueprint in this process does first.
+    _use(SQLiteStore(str(tmp_path)), "2")
+    # Without those locks, another process takes itself for the last, and removes the log.
+    code = (
+        "import sys, sqlite3; connection = sqlite3.connect(sys.argv[1]); "
+        "connection.execute('DELETE FROM uploads'); connection.commit(); connection.close()"
+    )
+    subprocess.run([sys.executable, "-c", code, str(database)], check=True, timeout=30)
+    assert Path(f"{database}-wal").stat().st_size > 0
+    connection.close()
 
 
 # --- Redis ----------------------------------------------------------------------------------
