@@ -59,6 +59,7 @@ from .routing import (
 from .settings import KIB, Settings
 from .signals import call_started
 from .spool import SpoolSpace
+from .uwsgi import ChunkedInput, is_uwsgi
 
 logger = logging.getLogger("flask_portkey_files")
 
@@ -327,7 +328,10 @@ def _request_body() -> RequestBody:
     Not ``request.stream``: that refuses a body above ``MAX_CONTENT_LENGTH`` before the
     resolver, which may change that limit for this request, has run.
     """
-    return RequestBody(get_input_stream(request.environ), content_length=request.content_length)
+    length = request.content_length
+    if is_uwsgi(request.environ) and request.headers.get("Transfer-Encoding"):
+        return RequestBody(ChunkedInput(), content_length=length)
+    return RequestBody(get_input_stream(request.environ), content_length=length)
 
 
 def _place() -> list[object]:

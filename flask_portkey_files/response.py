@@ -22,6 +22,7 @@ from .pace import Pace, Watch
 from .progress import Progress
 from .providers.base import UpstreamResponse
 from .settings import MIB
+from .uwsgi import break_off, is_uwsgi
 
 logger = logging.getLogger("flask_portkey_files")
 
@@ -84,6 +85,7 @@ class Stream:
         self._watch = watch
         self._pace: Pace | None = None
         self._size = 0
+        self._uwsgi = is_uwsgi(request.environ)
         self._blocks = upstream.blocks()
         self._progress = progress
         self._done = False
@@ -117,7 +119,9 @@ class Stream:
         except UpstreamError as error:
             self._progress.error = BrokenTransfer.default_code
             logger.warning("the answer was cut short: %s", error)
-            if self._http_1_0 is not None:
+            if self._uwsgi:
+                break_off()
+            elif self._http_1_0 is not None:
                 _reset(self._http_1_0)
             raise BrokenTransfer(error.message) from error
         self._size = len(block)

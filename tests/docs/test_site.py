@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.support.gunicorn import ROOT
+from tests.support.served import ROOT
 
 DOCS = ROOT / "docs"
 

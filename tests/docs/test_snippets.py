@@ -65,7 +65,8 @@ from flask_portkey_files.routes import OBJECT_ROUTES, ROUTES
 from flask_portkey_files.routing import MAX_ATTEMPTS, RETRY_STATUS_CODES, Chain, plan
 from flask_portkey_files.settings import KIB, MIB
 from flask_portkey_files.transport import MAX_JSON
-from tests.support.gunicorn import ROOT, Gunicorn
+from tests.support.gunicorn import Gunicorn
+from tests.support.served import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 DOCUMENTED_URL = "http://127.0.0.1:8000"

@@ -10,7 +10,7 @@ import pytest
 
 from flask_portkey_files.testing import Upstream
 from tests.docs.test_snippets import MODULE, blocks, code, table
-from tests.support.gunicorn import ROOT
+from tests.support.served import ROOT
 
 pytest_plugins = ["pytester"]
 

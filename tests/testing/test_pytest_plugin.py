@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tests.support.gunicorn import ROOT
+from tests.support.served import ROOT
 
 pytest_plugins = ["pytester"]
 

@@ -61,6 +61,7 @@ ORDER = [
     "egress",
     "pace",
     "spool",
+    "uwsgi",
     "boundary",
     "multipart",
     "progress",

@@ -1,0 +1,1 @@
+"""What each WSGI server can stream: ``python -m tests.servers`` asks them all."""
