@@ -31,7 +31,8 @@ def wait(attempt: int, retry: Retry, headers: Headers, *, most: float) -> float 
     if asked is not None:
         return asked if asked <= most else None
     # With jitter, so that callers who failed together do not come back together.
-    seconds = min(FIRST * (1 << attempt), LONGEST) * random.uniform(0.5, 1)  # noqa: S311
+    spread = random.uniform(0.5, 1)  # noqa: S311 - no secret
+    seconds = min(FIRST * (1 << attempt), LONGEST) * spread
     return min(seconds, most)
 
 

@@ -243,16 +243,14 @@ class FormReader:
         more = True
         while more:
             event = self._event()
-            # The decoder lets nothing but data follow the head of a part.
-            assert isinstance(event, Data)  # noqa: S101
+            assert isinstance(event, Data)  # noqa: S101 - nothing else follows a part's head
             yield event.data
             more = event.more_data
 
     def _content(self) -> Iterator[bytes]:
         """Yield a file's content; all but its ends goes past the decoder."""
         event = self._event()
-        # The decoder lets nothing but data follow the head of a part.
-        assert isinstance(event, Data)  # noqa: S101
+        assert isinstance(event, Data)  # noqa: S101 - nothing else follows a part's head
         yield event.data
         if not event.more_data:
             return

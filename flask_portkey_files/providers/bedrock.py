@@ -532,7 +532,8 @@ def _xml(response: UpstreamResponse) -> ElementTree.Element:
 def _parsed(body: bytes) -> ElementTree.Element | None:
     # S3 sends blanks to keep a connection while it completes an upload.
     body = body.strip()
-    if b"<!DOCTYPE" in body or b"<!ENTITY" in body:
+    # With a zero byte it is UTF-16, where these would look otherwise.
+    if b"<!DOCTYPE" in body or b"<!ENTITY" in body or b"\0" in body:
         return None
     try:
         return ElementTree.fromstring(body)  # noqa: S314 - it declares nothing of its own

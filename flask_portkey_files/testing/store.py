@@ -175,7 +175,8 @@ class FileStore:
                     expires_at=None if expires_in is None else created_at + expires_in,
                 )
                 database.execute(
-                    f"INSERT INTO files ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608
+                    f"INSERT INTO files ({_COLUMNS}) "  # noqa: S608 - a constant
+                    "VALUES (?, ?, ?, ?, ?, ?)",
                     (
                         stored.id,
                         stored.filename,
@@ -195,7 +196,7 @@ class FileStore:
         """Return a file, or None where there is none of this id."""
         with self._database() as database:
             row = database.execute(
-                f"SELECT {_COLUMNS} FROM files WHERE id = ?"  # noqa: S608
+                f"SELECT {_COLUMNS} FROM files WHERE id = ?"  # noqa: S608 - a constant
                 " AND (expires_at IS NULL OR expires_at > ?)",
                 (file_id, self._clock()),
             ).fetchone()
@@ -243,8 +244,9 @@ class FileStore:
                 )
                 values.extend(cursor)
             direction = "ASC" if order == "asc" else "DESC"
+            where = " AND ".join(conditions)
             rows = database.execute(
-                f"SELECT {_COLUMNS} FROM files WHERE {' AND '.join(conditions)}"  # noqa: S608
+                f"SELECT {_COLUMNS} FROM files WHERE {where}"  # noqa: S608 - constants
                 f" ORDER BY created_at {direction}, seq {direction} LIMIT ?",
                 (*values, limit + 1),
             ).fetchall()

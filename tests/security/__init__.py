@@ -1,0 +1,1 @@
+"""What must not leak, and the checks that look for it."""
