@@ -177,7 +177,12 @@ class _Attempt:
             for option in before.options:
                 leg = next(leg for leg in self._upload.legs if leg.path == option)
                 search = Search(
-                    self._journeys, leg, self._upload.call, form, since=before.started
+                    self._journeys,
+                    leg,
+                    self._upload.call,
+                    form,
+                    since=before.started,
+                    end=self._upload.progress.deadline,
                 )
                 for found in search.files():
                     kept = Kept(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator
 from contextlib import closing
@@ -45,16 +46,25 @@ class Search:
     :param call: the upload that is made again.
     :param form: its form, held back.
     :param since: when the file can have been stored first, in Unix seconds.
+    :param end: when the search must be over, by ``time.monotonic()``.
     """
 
     def __init__(
-        self, journeys: Journeys, leg: Leg, call: FilesCall, form: UploadForm, *, since: float
+        self,
+        journeys: Journeys,
+        leg: Leg,
+        call: FilesCall,
+        form: UploadForm,
+        *,
+        since: float,
+        end: float = math.inf,
     ) -> None:
         self._journeys = journeys
         self._leg = leg
         self._call = call
         self._form = form
         self._since = since - SKEW
+        self._end = end
         kept = [item for item in call.headers if not _ABOUT_THE_UPLOAD.fullmatch(item[0])]
         self._headers = Headers(kept)
 
@@ -163,7 +173,7 @@ class Search:
         """
         call = FilesCall(operation=operation, headers=self._headers, **about)
         try:
-            answer = self._journeys.ask(self._leg.target, call)
+            answer = self._journeys.ask(self._leg.target, call, end=self._end)
         except InvalidRequest:
             return None
         if 200 <= answer.status < 300:

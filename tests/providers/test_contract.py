@@ -14,12 +14,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
+from uuid import uuid4
 
 import openai
 import pytest
 import requests
 
 from flask_portkey_files import FilesCall, HeaderResolver, Operation, Target
+from flask_portkey_files.idempotency.once import _Attempt
 from flask_portkey_files.providers import Capabilities, Provider, registry
 from flask_portkey_files.providers.capabilities import OPENAI_EXPIRY
 
@@ -246,6 +248,23 @@ def test_an_upload_arrives(served: Served) -> None:
     [(file_id, stored)] = served.stored().items()
     assert (file_id, stored.name) == (created.id, NAME)
     assert b"".join(stored.blocks()) == LINES
+
+
+@providers(has=Operation.LIST)
+def test_an_upload_whose_answer_was_lost_is_found(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = {"Idempotency-Key": str(uuid4())}
+    with monkeypatch.context() as patch:
+        # As if the worker were killed before it can keep the answer.
+        patch.setattr(_Attempt, "_conclude", lambda *_: None)
+        created = served.upload(extra_headers=headers)
+    create = served.files.with_raw_response.create
+    for _ in range(2):
+        again = create(file=(NAME, LINES), purpose="batch", extra_headers=headers)
+        assert again.headers["Idempotent-Replayed"] == "true"
+        assert again.parse().id == created.id
+    assert list(served.stored()) == [created.id]
 
 
 @providers(LISTED)
