@@ -11,6 +11,7 @@ from flask import Blueprint, Flask, Response, current_app, request
 from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, default_exceptions
 
+from .access import log_calls
 from .allocator import keep_blocks
 from .call import FilesCall, Operation
 from .cli import add_commands, group_name
@@ -157,6 +158,8 @@ def create_blueprint(
                 api_keys=api_keys if api_keys is not None else settings.key_list() or None,
             )
             keep_blocks()
+            if settings.access_log:
+                log_calls(cast(Flask, state.app))
             relays[bp] = Relay(
                 app=cast(Flask, state.app),
                 resolver=resolve,

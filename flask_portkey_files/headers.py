@@ -40,6 +40,9 @@ REQUEST_HEADERS = (
     "Range",
     "User-Agent",
     "X-Client-Request-Id",
+    # Which trace the call belongs to: random ids. What may tell more of the host, `tracestate`
+    # and `baggage`, stays here.
+    "traceparent",
 )
 
 #: What never goes up as the client sent it, even if it asks for that. Beside a stored key, a

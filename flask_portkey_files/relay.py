@@ -94,6 +94,8 @@ class Relay:
         idempotency_scope: Scope | None = None,
     ) -> None:
         self._app = app
+        #: The names of the providers that there are.
+        self.providers = frozenset(providers)
         self._resolver = resolver
         self._settings = settings
         self._journeys = Journeys(providers, settings)

@@ -137,6 +137,13 @@ class Settings:
             "must be, it is in any case. It costs about as much as the rest of an upload."
         ),
     )
+    access_log: bool = _setting(
+        False,
+        doc=(
+            "Whether a line of JSON is logged for each call, to the logger "
+            "`flask_portkey_files.access`."
+        ),
+    )
     spool_memory: int = _setting(
         MIB,
         least=0,

@@ -13,6 +13,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from types import MethodType
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -246,7 +247,8 @@ class Transport:
         return None
 
 
-_SEND = requests.Session.send
+#: Where the functions of requests' sessions are at home.
+_SESSIONS = vars(requests.sessions)
 
 
 class _Session(requests.Session):
@@ -274,11 +276,15 @@ class _Session(requests.Session):
         """Send *request*, past what a session adds to its adapter.
 
         That is nothing here, and takes a tenth of a small request's time. But who mocks or
-        traces requests puts a function of theirs in the place of ``Session.send``: it is asked
-        then.
+        traces requests puts a function, or another object, of theirs in the place of
+        ``Session.send``, be it before this module is imported: it is asked then.
         """
-        if getattr(self.send, "__func__", None) is not _SEND:
-            return self.send(request, stream=True, allow_redirects=False, timeout=timeout)
+        send: Any = self.send
+        if type(send) is not MethodType or send.__func__.__globals__ is not _SESSIONS:
+            response: requests.Response = send(
+                request, stream=True, allow_redirects=False, timeout=timeout
+            )
+            return response
         adapter = self.get_adapter(request.url or "")
         verify = True if self.verify is None else self.verify
         return adapter.send(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +16,7 @@ import pytest
 import requests
 import requests_mock
 import urllib3
+import wrapt
 from werkzeug.datastructures import Headers
 
 from flask_portkey_files.egress import EgressPolicy, EgressRefused
@@ -23,6 +27,7 @@ from flask_portkey_files.settings import KIB, MIB, Settings
 from flask_portkey_files.spool import SpooledFile
 from flask_portkey_files.transport import MAX_JSON, Transport
 
+from ..support.served import ROOT
 from ..support.upstream import Connection, Upstream
 
 PROVIDER = "acme"
@@ -75,6 +80,63 @@ def test_what_goes_over_the_wire() -> None:
         "user-agent",
     }
     assert "python" not in heads[0].decode().lower()
+
+
+def test_who_traces_requests_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    plain = requests.Session.send
+
+    def function(self: Any, request: Any, **options: Any) -> Any:
+        asked.append("function")
+        return plain(self, request, **options)
+
+    def around(wrapped: Any, instance: Any, args: Any, options: Any) -> Any:
+        asked.append("object")
+        return wrapped(*args, **options)
+
+    with Upstream(once(lambda connection: connection.answer(b"{}"))) as upstream:
+        send(upstream.url).close()
+        monkeypatch.setattr(requests.Session, "send", functools.wraps(plain)(function))
+        send(upstream.url).close()
+        # As it does who wraps with wrapt: it looks like what it wraps.
+        monkeypatch.setattr(requests.Session, "send", wrapt.FunctionWrapper(plain, around))
+        send(upstream.url).close()
+    assert asked == ["function", "object"]
+
+
+def test_who_traced_requests_before_is_asked() -> None:
+    program = """
+import functools, requests
+
+plain = requests.Session.send
+
+@functools.wraps(plain)
+def send(self, request, **options):
+    raise requests.ConnectionError("asked")
+
+requests.Session.send = send
+
+from werkzeug.datastructures import Headers
+from flask_portkey_files.errors import UpstreamError
+from flask_portkey_files.providers.base import UpstreamRequest
+from flask_portkey_files.settings import Settings
+from flask_portkey_files.transport import Transport
+
+request = UpstreamRequest(method="GET", url="http://127.0.0.1:9/", headers=Headers())
+try:
+    Transport(Settings()).send(request, provider="acme")
+except UpstreamError as error:
+    print(repr(error.__cause__))
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert ran.stdout == "ConnectionError('asked')\n"
 
 
 def test_the_environment_changes_nothing(
