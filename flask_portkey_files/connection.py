@@ -361,7 +361,8 @@ class Answer(http.client.HTTPResponse):
                 self.length = int(length)
                 if fields["Content-Length"] != length:
                     fields["Content-Length"] = length
-            elif length.isdigit():
+            elif "Content-Length" in fields:
+                # With the end of the connection for its end, one that is cut would look whole.
                 raise http.client.HTTPException("a length that can't be")
         if self.status in {204, 304} or self.status < 200 or self._method_asked == "HEAD":
             # Even if it says how the body would have come.
