@@ -22,8 +22,8 @@ from flask_portkey_files import (
 )
 
 #: The timeouts of each mount, in seconds. What has to succeed gets patience, so that a busy
-#: machine does not make it fail; what has to be given up does not. A drip takes longer than the
-#: steady one waits, but each of its gaps is much shorter.
+#: machine does not make it fail; what has to be given up does not. A long answer in drips takes
+#: longer than the steady one waits for a piece, but each of its gaps is much shorter.
 PATIENCE = {"patient": 20.0, "steady": 0.5, "hasty": 0.2}
 
 
@@ -80,9 +80,14 @@ def create_app() -> Flask:
 
     @app.get("/under-way")
     def under_way() -> dict[str, int]:
-        """What can't be seen from outside of the process: calls, and gevent's greenlets."""
+        """What can't be seen from outside of the process: calls, and gevent's greenlets.
+
+        And which of the threads are there for a while whatever happens: those that look after
+        slow clients.
+        """
         alive = sum(not greenlet.dead for greenlet in tuple(greenlets))
-        return {"calls": calls.count, "greenlets": alive}
+        watching = sum(thread.name == "portkey-files-pace" for thread in threading.enumerate())
+        return {"calls": calls.count, "greenlets": alive, "watching": watching}
 
     app.wsgi_app = DispatcherMiddleware(  # type: ignore[method-assign]
         app.wsgi_app, {f"/{name}": _gateway(seconds) for name, seconds in PATIENCE.items()}

@@ -103,10 +103,15 @@ class Server:
                 links.append(os.readlink(f"{folder}/{name}"))
         sockets = [link for link in links if link.startswith("socket:")]
         files = [link for link in links if link not in sockets]
+        threads, greenlets, watching = self._worker.num_threads(), 0, inside["watching"]
+        if self.kind == "gevent":  # Whose threads are greenlets.
+            greenlets = inside["greenlets"] - watching
+        else:
+            threads -= watching
         return Held(
             calls=inside["calls"],
-            threads=self._worker.num_threads(),
-            greenlets=inside["greenlets"],
+            threads=threads,
+            greenlets=greenlets,
             sockets=len(sockets),
             files=tuple(sorted([*files, *map(str, self.spool.iterdir())])),
         )
@@ -119,16 +124,15 @@ class Server:
         return left
 
     def quiet(self) -> Held:
-        """Return what is held when nothing goes on: the least that is seen for a while."""
-        held = self.held()
-        end = time.monotonic() + PATIENCE
-        same = 0
-        while same < 20 and time.monotonic() < end:
+        """Return the least that is held when nothing goes on.
+
+        The connection that asks may be counted or not.
+        """
+        samples = []
+        for _ in range(50):
+            samples.append(self.held())
             time.sleep(0.01)
-            now = self.held()
-            same = same + 1 if now == held else 0
-            held = now
-        return held
+        return min(samples, key=lambda held: (held.sockets, held.threads, held.greenlets))
 
 
 @contextlib.contextmanager

@@ -54,6 +54,7 @@ class Stage:
     :param reach: what stands where the provider should.
     :param client: whether the client stays, and if not, when it leaves.
     :param size: how long the file is that is uploaded.
+    :param answer: the body of the right answer, if not the usual one.
     :param absent: operations for which there is no such stage, with the reason.
     """
 
@@ -65,6 +66,7 @@ class Stage:
     reach: Literal["provider", "nobody", "stranger", "no-tls", "mute"] = "provider"
     client: Literal["stays", "uploading", "waiting", "downloading"] = "stays"
     size: int = 100_000
+    answer: bytes | None = field(default=None, repr=False)
     absent: Mapping[str, str] = field(default_factory=dict)
 
     def expected(self, operation: str) -> str:
@@ -207,13 +209,27 @@ def drips_head(conn: Connection, case: Case) -> bool:
 
 
 def drips_body(conn: Connection, case: Case) -> bool:
+    """Send the end of the answer in drips."""
     case.read_body(conn)
-    conn.send(head(f"Content-Length: {len(case.answer)}"))
+    begun = len(case.answer) - DRIPS
+    conn.send(head(f"Content-Length: {len(case.answer)}") + case.answer[:begun])
     for index in range(DRIPS):
-        conn.send(case.answer[index : index + 1])
         threading.Event().wait(PAUSE)
-    conn.send(case.answer[DRIPS:])
+        conn.send(case.answer[begun + index :][:1])
     return True
+
+
+def drips_on(opening: bytes, piece: bytes) -> Script:
+    """Send *opening*, and then *piece* again and again, with pauses, for as long as it goes."""
+
+    def script(conn: Connection, case: Case) -> None:
+        case.read_body(conn)
+        conn.send(opening)
+        while True:
+            threading.Event().wait(PAUSE / 4)
+            conn.send(piece)
+
+    return script
 
 
 def takes_slowly(conn: Connection, case: Case) -> None:
@@ -363,8 +379,24 @@ STAGES = (
         absent=uploads_only(),
     ),
     # Slowness and silence.
-    Stage("drip-head", "head in drips", drips_head, WELL, patience="steady"),
-    Stage("drip-body", "body in drips", drips_body, WELL, patience="steady"),
+    Stage("drip-head", "head in drips, and there in time", drips_head, WELL),
+    Stage(
+        *("drip-head-on", "head in drips, and not there in time"),
+        *(drips_on(b"HTTP/1.1 200 OK\r\nx-more:", b" more"), TIMED_OUT),
+        patience="hasty",
+    ),
+    Stage(
+        *("drip-body", "long answer in drips"),
+        *(drips_body, WELL),
+        patience="steady",
+        answer=LONG,
+    ),
+    Stage(
+        *("drip-body-on", "short answer in drips, and not there in time"),
+        *(drips_on(FAR_TOO_LONG, b"{"), TIMED_OUT),
+        patience="hasty",
+        absent={"content": "content may take as long as it does"},
+    ),
     Stage(
         *("drip-taken", "upload taken in drips"),
         *(takes_slowly, WELL),

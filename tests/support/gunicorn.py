@@ -7,7 +7,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from . import served
 from .served import Served
+
+ROOT = served.ROOT
 
 
 class Gunicorn(Served):
