@@ -11,6 +11,7 @@ from typing import Any
 from . import create_app
 
 COMMANDS = """
+The file manager is at {url}/ in a browser.
 The Files API is at {url}/v1. Five commands to try, in this order:
 
   echo '{{"custom_id": "request-1"}}' > data.jsonl

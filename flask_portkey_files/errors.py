@@ -99,6 +99,13 @@ class InvalidConfig(InvalidRoute):
         return {**body, "errors": list(self.faults)} if self.faults else body
 
 
+class CrossOriginRequest(InvalidRequest):
+    """A browser sent the upload for a page of another origin (403)."""
+
+    status = 403
+    default_code = "cross_origin_request"
+
+
 class RequestBroken(InvalidRequest):
     """The request body ended, or became unreadable, before it was complete (400)."""
 

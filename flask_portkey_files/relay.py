@@ -26,6 +26,7 @@ from .idempotency.once import Once, Upload, make_store
 from .idempotency.scope import Scope, key_of
 from .journey import Journeys
 from .multipart import FormReader, RequestBody, file_too_large, read_form, request_too_large
+from .origin import check_origin, origins
 from .pace import Watch
 from .progress import Progress
 from .providers import Provider
@@ -82,6 +83,7 @@ class Relay:
     :param providers: the providers by name.
     :param settings: the application's settings.
     :param idempotency_scope: says whose an ``Idempotency-Key`` is.
+    :raises ValueError: a setting is not valid.
     """
 
     def __init__(
@@ -94,10 +96,11 @@ class Relay:
         idempotency_scope: Scope | None = None,
     ) -> None:
         self._app = app
-        #: The names of the providers that there are.
-        self.providers = frozenset(providers)
         self._resolver = resolver
         self._settings = settings
+        #: The providers that there are, by name.
+        self.providers = providers
+        self._trusted_origins = origins(settings.trusted_origins or "")
         self._journeys = Journeys(providers, settings)
         self._uploads = threading.BoundedSemaphore(settings.max_uploads)
         self._space = SpoolSpace(settings.spool_total, sender=app)
@@ -179,6 +182,8 @@ class Relay:
             # The server has unescaped it by now: what looks like an id followed by `/content`
             # may have been a single segment.
             raise invalid_file_id()
+        if call.operation is Operation.UPLOAD:
+            check_origin(call.headers, request.host, self._trusted_origins)
         route = self._resolver(call)
         if not isinstance(route, (Target, Fallback, LoadBalance, Conditional)):
             raise TypeError(

@@ -111,6 +111,13 @@ class Settings:
         ),
         secret=True,
     )
+    trusted_origins: str | None = _setting(
+        None,
+        doc=(
+            "The origins whose pages may upload besides the service's own, separated by "
+            "commas, such as `https://app.example`; `*` for any. None if unset."
+        ),
+    )
     max_retry_wait: float = _setting(
         30.0,
         least=0,

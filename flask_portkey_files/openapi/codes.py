@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ..aws import RoleDenied
 from ..call import Operation
 from ..errors import (
+    CrossOriginRequest,
     FilesError,
     IdempotencyUnavailable,
     InvalidConfig,
@@ -204,6 +205,12 @@ CODES = (
         "role_denied",
         RoleDenied,
         "`bedrock`: AWS does not let the keys assume the role.",
+    ),
+    Code(
+        "cross_origin_request",
+        CrossOriginRequest,
+        "A browser sent the upload for a page of another origin.",
+        _UPLOAD,
     ),
     Code(
         "request_timeout",

@@ -67,6 +67,14 @@ def test_it_has_a_route_of_its_own(app: Flask) -> None:
     }
 
 
+def test_a_browser_gets_the_file_manager(app: Flask) -> None:
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    page = app.test_client().get("/", headers=browser, follow_redirects=True)
+    assert page.request.path == "/manager/"
+    assert "<title>Files</title>" in page.text
+    assert app.test_client().get("/", headers={"Accept": "*/*"}).is_json
+
+
 def test_settings_come_from_the_environment(app: Flask) -> None:
     assert upload(app, bytes(1001)).status_code == 413
 

@@ -1,0 +1,1 @@
+"""The file manager page, in a real browser before a real gunicorn."""
