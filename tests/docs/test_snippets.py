@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import gc
 import hashlib
+import html
 import importlib
 import inspect
 import io
@@ -227,6 +228,33 @@ def check_mount(names: Names, provider: requests_mock.Mocker) -> None:
     headers = {"x-portkey-provider": "openai", "x-portkey-api-key": "sk-client"}
     assert get(names, "/v1/files", headers).get_json() == {"data": []}
     assert provider.request_history[0].headers["Authorization"] == "Bearer sk-client"
+
+
+def check_manager(names: Names, provider: requests_mock.Mocker) -> None:
+    provider.get(OPENAI_LIST, json={"data": []})
+    client = names["app"].test_client()
+    assert client.get("/files/").status_code == client.get("/v1/files").status_code == 401
+    with client.session_transaction() as session:
+        session["user"] = "anna"
+    assert "<h1>Training data</h1>" in client.get("/files/").text
+    assert client.get("/v1/files").status_code == 200
+    assert provider.request_history[0].headers["Authorization"] == "Bearer sk-of-annas-team"
+
+
+def check_manager_token(names: Names, provider: requests_mock.Mocker) -> None:
+    provider.delete(f"{OPENAI_LIST}/file-1", json={"deleted": True})
+    client = names["app"].test_client()
+    config = html.unescape(client.get("/files/").text)
+    token = re.search(r'"csrfToken": "([^"]+)"', config)
+    assert token
+    refused = client.delete("/v1/files/file-1")
+    assert refused.status_code == 400
+    assert (
+        refused.get_json()["error"]["message"] == "The CSRF token is missing. Reload the page."
+    )
+    assert not provider.called
+    answer = client.delete("/v1/files/file-1", headers={"X-CSRFToken": token[1]})
+    assert answer.status_code == 200
 
 
 def check_tenants(names: Names, provider: requests_mock.Mocker) -> None:
@@ -498,6 +526,8 @@ CHECKS: dict[tuple[str, str, int], Callable[[Names, requests_mock.Mocker], None]
     ("docs/embedding.md", "A prefix with variables", 0): check_prefix,
     ("docs/embedding.md", "Limit the size of uploads", 1): check_own_limit,
     ("docs/embedding.md", "Listen to signals", 0): check_signals,
+    ("docs/file-manager.md", "Mount it", 0): check_manager,
+    ("docs/file-manager.md", "Flask-WTF", 0): check_manager_token,
     ("docs/idempotency.md", "Whose a key is", 0): check_scope,
     ("docs/routing.md", "Virtual keys", 0): check_virtual_keys,
     ("docs/routing.md", "Strategies as Python values", 0): check_strategies,
