@@ -103,6 +103,20 @@ class Bench:
         false = false or (stage.client == "uploading" and case.uploads not in ([], [None]))
         return Result(seen, left_over, false)
 
+    def held_by_a_download(self) -> list[str]:
+        """Return what is seen to be held while a download goes on."""
+        stage = next(stage for stage in STAGES if stage.client == "downloading")
+        case = Case(b"")
+        with (
+            self._provider.doing(stage.script, case),
+            Client(self.server.port) as client,
+        ):
+            _Call(
+                client, Cell(stage, "content"), case, self._addresses["provider"], b""
+            ).begin()
+            with client.open():
+                return self.server.held().beyond(self._before)
+
     def is_free(self, patience: str) -> bool:
         """Return whether two calls at a time are answered, each of which waits for the other.
 
@@ -164,7 +178,8 @@ class _Call:
         self._headers = (f"x-fault-url: {address}", "Connection: close", *headers)
         self._live = cell.operation == "upload live"
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Send the head of the request."""
         self._client.request(self._method, self._path, *self._headers)
 
     def _send(self, body: bytes) -> None:
@@ -173,7 +188,7 @@ class _Call:
 
     def stays(self) -> str:
         """Read the answer to its end, and say what it is."""
-        self._begin()
+        self.begin()
         self._send(self._body)
         try:
             response = self._client.open(self._method)
@@ -197,7 +212,7 @@ class _Call:
 
     def uploading(self) -> str:
         """Leave in the middle of the form."""
-        self._begin()
+        self.begin()
         self._send(self._body[: len(self._body) // 2])
         if self._live:
             assert self._case.reached.wait(TIMEOUT)
@@ -206,7 +221,7 @@ class _Call:
 
     def waiting(self) -> str:
         """Leave when the provider has the request."""
-        self._begin()
+        self.begin()
         self._send(self._body)
         assert self._case.reached.wait(TIMEOUT)
         self._client.reset()
@@ -214,7 +229,7 @@ class _Call:
 
     def downloading(self) -> str:
         """Leave in the middle of the answer."""
-        self._begin()
+        self.begin()
         self._send(self._body)
         with self._client.open(self._method) as response:
             assert len(response.read(MIB)) == MIB

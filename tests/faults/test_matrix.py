@@ -31,3 +31,10 @@ def test_cell(running: Bench, cell: Cell) -> None:
     assert result.seen == cell.stage.expected(cell.operation)
     assert not result.false_completion
     assert result.left_over == []
+
+
+def test_what_is_held_is_seen(running: Bench) -> None:
+    """The matrix would find what a call left behind."""
+    held = " ".join(running.held_by_a_download())
+    assert "calls: 1 instead of 0" in held
+    assert "sockets: " in held
