@@ -43,7 +43,8 @@ class SQLiteStore:
     """A store for the workers of one machine.
 
     A connection lives as long as a statement: what SQLite has open must not be taken over a
-    fork, and opening it costs less than the upload that it is for by far.
+    fork. A write-ahead log would be worked off and removed each time that the last one is
+    closed, which takes several times as long as a journal whose file stays.
 
     :param folder: where its files are; made if it is not there. Without one it is a folder of
         this user's in the system's folder for temporary files, which nobody else may read.
@@ -111,8 +112,11 @@ class SQLiteStore:
             yield connection
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._database, timeout=PATIENCE)
+        connection = sqlite3.connect(
+            self._database, timeout=PATIENCE, isolation_level="IMMEDIATE"
+        )
         try:
+            connection.execute("PRAGMA journal_mode = PERSIST")
             # What is noted must outlive the machine as well.
             connection.execute("PRAGMA synchronous = FULL")
         except BaseException:
@@ -130,11 +134,10 @@ class SQLiteStore:
         self._locks.mkdir(mode=0o700, exist_ok=True)
         with FileLock(self._folder / "lock", timeout=PATIENCE, mode=0o600):
             # Only if it is not there: to close it would end every lock that SQLite has on it in
-            # this process. Its companions get its mode from SQLite.
+            # this process. The journal gets its mode from SQLite.
             with contextlib.suppress(FileExistsError):
                 os.close(os.open(self._database, os.O_CREAT | os.O_EXCL, 0o600))
             with contextlib.closing(self._connect()) as connection:
-                connection.execute("PRAGMA journal_mode = WAL")
                 connection.executescript(_SCHEMA)
         self._sweep()
         self._ready_in = os.getpid()

@@ -199,13 +199,10 @@ def test_files_are_this_users_alone(tmp_path: Path) -> None:
     name = some_name()
     with store.claim(name, wait=0) as claim:
         claim.put("text", 60)
-        # While it is open, SQLite has two more.
-        connection = sqlite3.connect(tmp_path / "uploads" / "uploads.sqlite3")
-        connection.execute("SELECT * FROM uploads").fetchall()
+        # The database, its journal and two locks.
         paths = [path for path in tmp_path.rglob("*") if path.is_file()]
-        assert len(paths) == 5
+        assert len(paths) == 4
         assert {path.stat().st_mode & 0o777 for path in paths} == {0o600}
-        connection.close()
     folders = [path for path in tmp_path.rglob("*") if path.is_dir()]
     assert {path.stat().st_mode & 0o777 for path in folders} == {0o700}
 
@@ -287,17 +284,16 @@ def test_what_is_open_stays_locked(tmp_path: Path) -> None:
     _use(SQLiteStore(str(tmp_path)), "1")
     database = tmp_path / "uploads.sqlite3"
     connection = sqlite3.connect(database)
-    connection.execute("BEGIN")
-    connection.execute("SELECT * FROM uploads").fetchall()
+    connection.execute("BEGIN IMMEDIATE")
     # As a second blueprint in this process does first.
-    _use(SQLiteStore(str(tmp_path)), "2")
-    # Without those locks, another process takes itself for the last, and removes the log.
+    assert SQLiteStore(str(tmp_path)).get("1") == "child"
     code = (
-        "import sys, sqlite3; connection = sqlite3.connect(sys.argv[1]); "
-        "connection.execute('DELETE FROM uploads'); connection.commit(); connection.close()"
+        "import sys, sqlite3; connection = sqlite3.connect(sys.argv[1], timeout=0); "
+        "connection.execute('BEGIN IMMEDIATE')"
     )
-    subprocess.run([sys.executable, "-c", code, str(database)], check=True, timeout=30)
-    assert Path(f"{database}-wal").stat().st_size > 0
+    command = [sys.executable, "-c", code, str(database)]
+    other = subprocess.run(command, check=False, timeout=30, capture_output=True, text=True)
+    assert "database is locked" in other.stderr
     connection.close()
 
 
