@@ -18,6 +18,7 @@ from .cli import add_commands, group_name
 from .errors import FilesError
 from .idempotency.scope import Scope
 from .providers import Provider, registry
+from .redaction import ClientHeaders
 from .relay import Relay, close_streams, raw_path
 from .resolver import ApiKeys, Configs, HeaderResolver, Resolver, VirtualKeys
 from .response import error_response, http_error_response, json_response
@@ -118,7 +119,7 @@ def create_blueprint(
             method=request.method,
             file_id=file_id,
             query_string=query.decode("ascii"),
-            headers=request.headers,
+            headers=ClientHeaders(request.environ),
         )
         return relays[bp].run(call)
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .conditions import Query
 from .conditions import faults as query_faults
 from .errors import InvalidConfig, InvalidRoute
 from .providers import Provider, checked_base_url
+from .redaction import Secret, is_secret
 from .routing import (
     MAX_ATTEMPTS,
     RETRY_STATUS_CODES,
@@ -46,7 +47,8 @@ class Defaults:
 
     retry: Retry | None = None
     request_timeout: float | None = None
-    custom_host: str | None = None
+    # It may have a password in it, for which it is refused.
+    custom_host: str | None = field(default=None, repr=False)
     forward_headers: tuple[str, ...] = ()
     described: Callable[[str | None], Target | None] | None = None
     slug: str | None = None
@@ -62,9 +64,17 @@ def load(text: str) -> Any:
         raise ValueError(constant)
 
     try:
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse, object_hook=_hidden)
     except (ValueError, RecursionError):
         raise InvalidConfig(NOT_JSON) from None
+
+
+def _hidden(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return *fields* with credentials that do not show themselves."""
+    return {
+        name: Secret(value) if isinstance(value, str) and is_secret(name) else value
+        for name, value in fields.items()
+    }
 
 
 class ConfigParser:

@@ -18,6 +18,7 @@ from urllib3.util import parse_url
 
 from .deadline import DEADLINES, TimedSource, seconds_left, time_left
 from .egress import EgressPolicy, GuardedConnection
+from .redaction import SecretBytes
 from .settings import KIB, Settings
 
 # The bounds of a head are those of http.client.
@@ -35,7 +36,7 @@ _BLANKS = b" \t\r\n"
 _LENGTH = re.compile(r"[0-9]{1,18}")
 
 # What would end a line of the head that is sent, or be taken for its end by somebody.
-_UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_UNSENDABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\u0100-\U0010ffff]")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNQUOTED = re.compile(r"[^!-~]+")
 
@@ -138,6 +139,8 @@ class Exchange:
         head = _head(
             method, target, {**self._framing(method, target, headers, body), **headers}
         )
+        if head is None:
+            raise UnsendableHead
         again = method in {"GET", "HEAD"}
         while True:
             connection = self._get_conn()
@@ -240,7 +243,7 @@ class Exchange:
             if patience != (patience := time_left(self.read_timeout)):
                 sock.settimeout(patience)
             if chunked:
-                pieces = [head + b"%x\r\n" % len(piece), piece, b"\r\n"]
+                pieces = [head, b"%x\r\n" % len(piece), piece, b"\r\n"]
             else:
                 pieces = [head, piece]
                 left -= len(piece)
@@ -254,23 +257,19 @@ class Exchange:
             raise WrongLength(f"a body of {length} bytes is {left} bytes shorter")
         end = b"0\r\n\r\n" if chunked else b""
         if head or end:
-            sock.sendall(head + end)
+            sock.sendall(SecretBytes(head + end))
 
 
-def _head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
-    """Return a request's head.
+def _head(method: str, target: str, headers: Mapping[str, str]) -> SecretBytes | None:
+    """Return a request's head, ``None`` if something in it would end a line, or has no bytes.
 
-    :raises UnsendableHead: something in it would end a line, or has no bytes.
+    Raised here, an error would show the lines with it.
     """
-    try:
-        target = _UNQUOTED.sub(lambda found: quote(found[0]), target)
-        lines = [f"{method} {target} HTTP/1.1", *(f"{n}: {v}" for n, v in headers.items())]
-        head = "\r\n".join([*lines, "\r\n"]).encode("latin-1")
-    except UnicodeEncodeError:
-        raise UnsendableHead from None
+    target = _UNQUOTED.sub(lambda found: quote(found[0]), target)
+    lines = [f"{method} {target} HTTP/1.1", *(f"{n}: {v}" for n, v in headers.items())]
     if any(map(_UNSENDABLE.search, lines)) or not all(map(_NAME.fullmatch, (method, *headers))):
-        raise UnsendableHead
-    return head
+        return None
+    return SecretBytes("\r\n".join([*lines, "\r\n"]).encode("latin-1"))
 
 
 def _send_all(sock: socket.socket, pieces: list[bytes], patience: float) -> None:

@@ -198,8 +198,7 @@ class Relay:
             with self._received(call, progress, self._settings, live) as form:
                 return self._send(trip, call, progress, form)
         # An answer that is kept must suit whoever asks again.
-        kept = [item for item in call.headers if item[0].lower() != "accept-encoding"]
-        call = replace(call, headers=Headers(kept))
+        call = replace(call, headers=_without(call.headers, "accept-encoding"))
         upload = Upload(
             call=call,
             legs=tuple(candidates(route, call)),
@@ -317,6 +316,10 @@ class Relay:
             # No sequence: its length would become the Content-Length.
             return make_response(iter(()), upstream.status, headers)
         return make_response([stream.ahead], upstream.status, headers)
+
+
+def _without(headers: Headers, name: str) -> Headers:
+    return Headers([item for item in headers if item[0].lower() != name])
 
 
 def _mark(response: Response, call: FilesCall, progress: Progress) -> None:

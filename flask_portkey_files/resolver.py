@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import Any, Protocol, TypeAlias
 
 from werkzeug.datastructures import Headers
@@ -17,6 +18,7 @@ from .config import ConfigParser, Defaults, load
 from .errors import InvalidConfig, InvalidCredential, InvalidRoute, invalid_provider
 from .headers import bearer
 from .providers import Provider, registry
+from .redaction import Secret
 from .routing import MAX_ATTEMPTS, Retry, Route, Target
 
 #: The longest x-portkey-request-timeout, in milliseconds: a day.
@@ -108,7 +110,7 @@ class HeaderResolver:
         headers = call.headers
         self._authenticate(headers)
         defaults = _defaults(headers)
-        text = headers.get("x-portkey-config", "").strip()
+        text = Secret(headers.get("x-portkey-config", "").strip())
         if text:
             return self._configured(text, headers, defaults)
         slug = _slug(headers)
@@ -177,7 +179,7 @@ class HeaderResolver:
     def _described(self, headers: Headers, name: str) -> Target:
         """Return the target of the provider *name* with the key and options in *headers*."""
         options = {
-            option: value
+            option: Secret(value)
             for option in self._providers[name].options
             if (value := _option(headers, option))
         }
@@ -191,13 +193,15 @@ class HeaderResolver:
 
     def _api_key(self, headers: Headers, provider: Provider) -> str | None:
         """Return the provider's key that the client sends, if it sends one."""
-        given = [bearer(headers.get("Authorization"))]
-        if provider.key_header is not None:
-            given.append(headers.get(provider.key_header, "").strip())
+        names = [provider.key_header]
         if self._is_gateway_key is None:
-            given.append(headers.get("x-portkey-api-key", "").strip())
-        for key in given:
-            if key and key not in PLACEHOLDER_KEYS and not self._is_ours(key):
+            names.append("x-portkey-api-key")
+        given = chain(
+            [bearer(headers.get("Authorization"))],
+            (headers.get(name, "").strip() for name in names if name is not None),
+        )
+        for key in map(Secret, filter(None, given)):
+            if key not in PLACEHOLDER_KEYS and not self._is_ours(key):
                 return key
         return None
 
@@ -218,7 +222,7 @@ class HeaderResolver:
     def _authenticate(self, headers: Headers) -> None:
         if self._is_gateway_key is None:
             return
-        key = headers.get("x-portkey-api-key", "").strip()
+        key = Secret(headers.get("x-portkey-api-key", "").strip())
         if not key:
             raise InvalidCredential(
                 "This gateway needs a key of its own in the header x-portkey-api-key.",

@@ -188,6 +188,7 @@ class Settings:
             "The address of an HTTP proxy to reach providers through. HTTP_PROXY and its kin "
             "are not looked at."
         ),
+        secret=True,
     )
     ca_bundle: str | None = _setting(
         None,

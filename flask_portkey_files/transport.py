@@ -32,6 +32,7 @@ from .errors import InvalidRequest, RequestTimeout, UpstreamError, UpstreamTimeo
 from .form import UploadForm
 from .progress import OpenAttempt
 from .providers.base import UpstreamRequest
+from .redaction import Secret
 from .settings import MIB, Settings
 
 #: The longest answer that is read whole, to be reshaped.
@@ -264,7 +265,7 @@ class _Session(requests.Session):
         self.headers.clear()
         self.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
         if settings.proxy:
-            self.proxies = {"http": settings.proxy, "https": settings.proxy}
+            self.proxies = dict.fromkeys(("http", "https"), Secret(settings.proxy))
         if settings.ca_bundle:
             self.verify = settings.ca_bundle
         for prefix in ("http://", "https://"):
@@ -326,22 +327,25 @@ class _Adapter(HTTPAdapter):
             pool: Any = self.get_connection_with_tls_context(request, verify, proxies, cert)
         else:
             # What the base class comes to as well, after another look at the address.
-            parts = urlsplit(request.url or "")
-            pool = self.poolmanager.connection_from_host(
-                parts.hostname, parts.port, parts.scheme, {"cert_reqs": "CERT_REQUIRED"}
-            )
+            pool = self._pool(request.url or "")
         # By the pool's own scheme: what is unencrypted may go through a proxy that is not.
         self.cert_verify(pool, f"{pool.scheme}://", verify, cert)  # type: ignore[no-untyped-call]
         response = requests.Response()
         response.raw = pool.exchange(
             request.method,
-            self.request_url(request, proxies) if proxies else request.path_url,
+            Secret(self.request_url(request, proxies) if proxies else request.path_url),
             headers=request.headers,
             body=request.body,
             connect_timeout=timeout[0],
         )
         response.status_code = response.raw.status
         return response
+
+    def _pool(self, url: str) -> Any:
+        parts = urlsplit(url)
+        return self.poolmanager.connection_from_host(
+            parts.hostname, parts.port, parts.scheme, {"cert_reqs": "CERT_REQUIRED"}
+        )
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Have urllib3 use connections of our own."""
@@ -364,7 +368,8 @@ def _prepare(request: UpstreamRequest, encoder: Body | None) -> requests.Prepare
     prepared = requests.PreparedRequest()
     prepared.method = request.method
     prepared.url = request.url
-    prepared.headers = CaseInsensitiveDict(request.headers.items())
+    # A provider's credential may be in any of them.
+    prepared.headers = CaseInsensitiveDict((n, Secret(v)) for n, v in request.headers.items())
     for name in ("Content-Length", "Transfer-Encoding"):
         # What is sent decides on these; a second opinion would hide another request in it.
         prepared.headers.pop(name, None)

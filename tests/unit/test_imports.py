@@ -16,6 +16,7 @@ NAME = "flask_portkey_files"
 ORDER = [
     "errors",
     "settings",
+    "redaction",
     "allocator",
     "headers",
     "origin",
