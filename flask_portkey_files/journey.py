@@ -103,6 +103,8 @@ class Journeys:
         lost = False
         for attempt in range(leg.target.retry.attempts + 1):
             progress.retries = attempt
+            if progress.tries and progress.before_again is not None:
+                progress.before_again()
             progress.tries += 1
             result: Answer | UpstreamError
             try:

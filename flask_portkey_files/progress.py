@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from flask import Flask, Response
@@ -48,6 +49,8 @@ class Progress:
         self.bytes_out = 0
         self.error: str | None = None
         self.sha256: str | None = None
+        #: Called before another try than the first one; it may end the call by an exception.
+        self.before_again: Callable[[], None] | None = None
         #: Whether the answer is that of an earlier upload under the same Idempotency-Key.
         self.replayed = False
         self.provider_first_byte: float | None = None

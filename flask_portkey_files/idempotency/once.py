@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from flask import Response
 
 from ..call import FilesCall
-from ..errors import IdempotencyUnavailable, KeyReused
+from ..errors import FilesError, IdempotencyUnavailable, KeyReused
 from ..form import UploadForm
 from ..journey import Journeys
 from ..progress import Progress
@@ -87,6 +88,14 @@ class Once:
         return _replay(entry, upload)
 
 
+class _Found(Exception):
+    """An upload was stored that seemed to have failed: its response."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__()
+        self.response = response
+
+
 class _Attempt:
     """An upload that has its key to itself.
 
@@ -103,6 +112,8 @@ class _Attempt:
     ) -> None:
         self._claim = claim
         self._noted = before
+        #: What has been looked for already.
+        self._looked_for = before
         self._upload = upload
         self._window = settings.idempotency_window
         self._journeys = journeys
@@ -120,7 +131,11 @@ class _Attempt:
                 found = self._find(before, form)
                 if found is not None:
                     return found
-            response = upload.send(watch.form)
+            upload.progress.before_again = partial(self._look_again, form)
+            try:
+                response = upload.send(watch.form)
+            except _Found as found_after_all:
+                return found_after_all.response
             self._conclude(response, watch)
             return response
 
@@ -167,48 +182,66 @@ class _Attempt:
             provider=progress.provider,
             option=progress.option,
         )
-        file = self._file(kept.option, _file_id(kept.body))
+        file_id = _file_id(kept.body)
+        file = None if file_id is None else file_name(self._leg(kept.option), file_id)
         if not self._claim.put(written(kept), self._window, file=file):
             self._claim.put(written(kept), self._window)
 
     def _find(self, before: Ending, form: UploadForm) -> Response | None:
         """Return the answer that an earlier upload would have had, if it was stored."""
-        while True:
-            for option in before.options:
-                leg = next(leg for leg in self._upload.legs if leg.path == option)
-                search = Search(
-                    self._journeys,
-                    leg,
-                    self._upload.call,
-                    form,
-                    since=before.started,
-                    end=self._upload.progress.deadline,
-                )
-                for found in search.files():
-                    kept = Kept(
-                        upload=before.upload,
-                        status=200,
-                        body=json.dumps(found, separators=(",", ":")).encode(),
-                        content_type="application/json",
-                        content_encoding=None,
-                        provider=leg.target.provider,
-                        option=option,
-                    )
-                    file = self._file(option, str(found["id"]))
-                    # Another upload of the same file may have been cut off as well.
-                    if self._claim.put(written(kept), self._window, file=file):
-                        logger.warning("found the file of an upload that was cut off")
-                        return _respond(kept, self._upload.progress, form)
+        while (found := self._look(before, form)) is None:
             if before.settled or time.time() >= before.ended + SETTLING:
                 return None
             time.sleep(LOOK_EVERY)
+        return found
 
-    def _file(self, option: str, file_id: str | None) -> str | None:
-        """Return the store's name for a file, ``None`` if it has no id."""
-        if file_id is None:
-            return None
-        leg = next(leg for leg in self._upload.legs if leg.path == option)
-        return file_name(leg, file_id)
+    def _look_again(self, form: UploadForm) -> None:
+        """Look whether a try of this upload's was stored after all, before the next one.
+
+        :raises _Found: it was.
+        """
+        noted = self._noted
+        if noted is None or noted is self._looked_for:
+            return
+        self._looked_for = noted
+        # A route that asks for another try gets it, if nothing speaks against it.
+        with suppress(FilesError):
+            found = self._look(noted, form)
+            if found is not None:
+                raise _Found(found)
+
+    def _look(self, noted: Ending, form: UploadForm) -> Response | None:
+        """Look for the file once, wherever it may be."""
+        for option in noted.options:
+            leg = self._leg(option)
+            search = Search(
+                self._journeys,
+                leg,
+                self._upload.call,
+                form,
+                since=noted.started,
+                end=self._upload.progress.deadline,
+            )
+            for found in search.files():
+                kept = Kept(
+                    upload=noted.upload,
+                    status=200,
+                    body=json.dumps(found, separators=(",", ":")).encode(),
+                    content_type="application/json",
+                    content_encoding=None,
+                    provider=leg.target.provider,
+                    option=option,
+                )
+                file = file_name(leg, str(found["id"]))
+                # Another upload of the same file may have been cut off as well.
+                if self._claim.put(written(kept), self._window, file=file):
+                    logger.warning("found the file of an upload that was cut off")
+                    return _respond(kept, self._upload.progress, form)
+        return None
+
+    def _leg(self, option: str) -> Leg:
+        """Return the target that stands there in the route."""
+        return next(leg for leg in self._upload.legs if leg.path == option)
 
 
 def make_store(settings: Settings) -> Store | None:

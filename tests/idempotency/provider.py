@@ -63,6 +63,8 @@ class Recorder:
         self.refuses_with: str | None = None
         self.fails_with: str | None = None
         self.release = threading.Event()
+        #: Whether it can be asked for its files.
+        self.lists = True
 
     def __call__(self, conn: Connection) -> None:
         conn.sock.settimeout(TIMEOUT)
@@ -127,6 +129,9 @@ class Recorder:
         return True
 
     def _list(self, conn: Connection) -> None:
+        if not self.lists:
+            conn.answer(b"{}", status="503 Service Unavailable")
+            return
         with self._lock:
             data = [file.object() for file in reversed(self.files)]
         conn.answer(

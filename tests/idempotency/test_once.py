@@ -497,13 +497,14 @@ def test_a_list_that_is_none(
 def test_every_target_that_may_have_it_is_looked_at(tmp_path: Path, run: Run) -> None:
     first, second = Cut(), Recorder()
     second.refuses_with = "400 Bad Request"
+    first.lists = False
     targets = [
         Target("openai", api_key="k", base_url=run(provider)) for provider in (first, second)
     ]
     service = Service(tmp_path, Fallback(targets))
     # The first one has it, which nobody knows; the second one's refusal says nothing of that.
     assert service.upload().status_code == 400
-    first.cuts = False
+    first.cuts, first.lists = False, True
     answer = service.upload()
     assert (answer.status_code, replayed(answer)) == (200, True)
     assert answer.headers["x-portkey-last-used-option-index"] == "config.targets[0]"
@@ -521,6 +522,57 @@ def test_an_upload_that_is_tried_again(tmp_path: Path, run: Run) -> None:
     provider.refuses_with = None
     assert [replayed(service.upload()) for _ in range(2)] == [False, True]
     assert len(provider.files) == 1
+
+
+class CutOnce(Cut):
+    """Breaks the first upload's connection off."""
+
+    def _store(self, conn: Connection) -> bool:
+        try:
+            return super()._store(conn)
+        finally:
+            self.cuts = False
+
+
+def test_another_try_does_not_store_it_twice(tmp_path: Path, run: Run) -> None:
+    provider = CutOnce()
+    target = Target("openai", api_key="k", base_url=run(provider), retry=Retry(2))
+    service = Service(tmp_path, target)
+    for _ in range(2):
+        answer = service.upload()
+        assert (answer.status_code, replayed(answer)) == (200, True)
+    assert len(provider.files) == 1
+    # Without a key it is as it was.
+    provider.cuts = True
+    assert service.upload(None).get_json()["id"] == "file-3"
+
+
+def test_the_next_target_does_not_store_it_too(tmp_path: Path, run: Run) -> None:
+    first, second = Cut(), Recorder()
+    targets = [
+        Target("openai", api_key="k", base_url=run(provider)) for provider in (first, second)
+    ]
+    answer = Service(tmp_path, Fallback(targets)).upload()
+    assert (answer.get_json()["id"], replayed(answer)) == ("file-1", True)
+    assert answer.headers["x-portkey-last-used-option-index"] == "config.targets[0]"
+    assert not second.files
+
+
+def test_a_try_is_made_even_if_there_is_nowhere_to_look(tmp_path: Path) -> None:
+    retry = Retry(1, use_retry_after_header=False)
+    service = Service(tmp_path, Target("openai", api_key="k", retry=retry))
+    with requests_mock.Mocker() as mocker:
+
+        def read(request: Any, context: Any) -> str:
+            request.body.read()
+            context.status_code = 500 if mocker.call_count == 1 else 200
+            return '{"id": "file-1"}'
+
+        mocker.post(FILES, text=read)
+        mocker.get(FILES, status_code=503)
+        answer = service.upload()
+        assert (answer.status_code, replayed(answer)) == (200, False)
+        assert [sent.method for sent in mocker.request_history] == ["POST", "GET", "POST"]
 
 
 def test_an_empty_file(tmp_path: Path, run: Run) -> None:
