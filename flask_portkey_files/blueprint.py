@@ -100,7 +100,7 @@ def create_blueprint(
         prefix = request.script_root + request.path.removesuffix(OPENAPI_RULE)
         return json_response(describe(prefix), 200, {})
 
-    add_commands(bp.cli, known, describe)
+    add_commands(bp, known, describe)
     if openapi:
         bp.add_url_rule(OPENAPI_RULE, "openapi", serve_document, methods=["GET"])
 

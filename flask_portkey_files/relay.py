@@ -52,6 +52,7 @@ from .routing import (
     Leg,
     LoadBalance,
     Plan,
+    Route,
     Target,
     candidates,
     legs,
@@ -172,6 +173,30 @@ class Relay:
         pace.begin(progress.bytes_out)
         response.call_on_close(lambda: self._watch.release(pace))
 
+    def targets(self, call: FilesCall) -> list[Leg]:
+        """Return every target that *call* may come to, without making it.
+
+        Has to be called within a request context, for the resolver's sake.
+
+        :raises FilesError: the resolver refuses the call; it may raise anything else too.
+        """
+        return list(candidates(self._route(call), call))
+
+    def probe(self, target: Target, call: FilesCall) -> Answer:
+        """Make *call* to one target, once. Who calls this closes the answer's response.
+
+        :raises FilesError: there is no answer.
+        """
+        return self._journeys.ask(target, call)
+
+    def _route(self, call: FilesCall) -> Route:
+        route = self._resolver(call)
+        if not isinstance(route, (Target, Fallback, LoadBalance, Conditional)):
+            raise TypeError(
+                f"the resolver returned {type(route).__name__}, not a Target or a strategy"
+            )
+        return route
+
     def _answer(self, call: FilesCall, progress: Progress) -> Response:
         file_id = call.file_id
         if (
@@ -184,11 +209,7 @@ class Relay:
             raise invalid_file_id()
         if call.operation is Operation.UPLOAD:
             check_origin(call.headers, request.host, self._trusted_origins)
-        route = self._resolver(call)
-        if not isinstance(route, (Target, Fallback, LoadBalance, Conditional)):
-            raise TypeError(
-                f"the resolver returned {type(route).__name__}, not a Target or a strategy"
-            )
+        route = self._route(call)
         trip = plan(route, call)
         if call.operation is not Operation.UPLOAD:
             return self._respond(self._journeys.go(trip, call, None, progress), call, progress)

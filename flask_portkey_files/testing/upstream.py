@@ -179,6 +179,14 @@ class Upstream:
             incoming.file.write(content)
             return self._store.add(filename=filename, purpose=purpose, content=incoming).id
 
+    def clear(self) -> None:
+        """Forget the requests, the files and the faults that have not happened yet."""
+        for stored in self._store.list().files:
+            self._store.delete(stored.id)
+        self._faults.clear()
+        with self._lock:
+            self._requests.clear()
+
     # --- What it does wrong -----------------------------------------------------------------
 
     def answer_next(
