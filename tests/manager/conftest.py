@@ -23,7 +23,7 @@ Opens: TypeAlias = Callable[..., "FilesPage"]
 collect_ignore = (
     []
     if find_spec("playwright") or os.environ.get("CI")
-    else ["test_page.py", "test_accessibility.py", "test_cross_origin.py"]
+    else ["test_page.py", "test_accessibility.py", "test_cross_origin.py", "test_newcomer.py"]
 )
 
 #: What the browser says of each call that is no success; the page says it in its own words.
