@@ -30,7 +30,7 @@ from tests.support.served import ROOT
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #: What of this environment says how the network is reached, and nothing more.
 NETWORK = re.compile(
-    r"PIP_(INDEX|EXTRA_INDEX|TRUSTED|CERT).*|(HTTPS?|NO)_PROXY|SSL_CERT_.*", re.I
+    r"PIP_(INDEX|EXTRA_INDEX|TRUSTED|CERT).*|(HTTPS?|NO)_PROXY|SSL_CERT_.*", re.IGNORECASE
 )
 
 

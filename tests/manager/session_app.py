@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from flask import Flask, abort, redirect, session, url_for
+from flask import Flask, abort, redirect, request, session, url_for
 from werkzeug.wrappers import Response
 
 from flask_portkey_files import FilesCall, OpenAICompatible, Target, create_blueprint
@@ -35,6 +35,20 @@ def create_app() -> Flask:
     def login() -> Response:
         session["user"] = "anna"
         return redirect(url_for("portkey_files_manager.page"))
+
+    @app.before_request
+    def ask_for_a_login() -> Response | None:
+        expired = "expired" in session and request.path.startswith("/v1/")
+        return redirect(url_for("login_form")) if expired else None
+
+    @app.get("/login-form")
+    def login_form() -> str:
+        return "Log in."
+
+    @app.get("/expire")
+    def expire() -> str:
+        session["expired"] = True
+        return ""
 
     @app.post("/me")
     def me() -> str:

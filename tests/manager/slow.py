@@ -24,7 +24,7 @@ class SlowProvider:
     """Lists nothing, and stops in mid-upload until `go_on` is set."""
 
     #: More than all buffers on the way hold, so that the client can't have sent all of it.
-    SIZE = 48 * 1024 * 1024
+    SIZE = 160 * 1024 * 1024
     READ_FIRST = 12 * 1024 * 1024
 
     def __init__(self) -> None:

@@ -38,6 +38,16 @@ SEND = """async ([url, mode]) => {
 }"""
 
 
+UPLOAD = """async ([url, headers, credentials]) => {
+  const data = new FormData();
+  data.append("purpose", "batch");
+  data.append("file", new File(["{}"], "a.jsonl"));
+  const answer = await fetch(url, { method: "POST", body: data, headers, credentials });
+  const body = await answer.json();
+  return [answer.status, body.object ?? body.error.code];
+}"""
+
+
 @pytest.fixture
 def attacker() -> Iterator[str]:
     """The address of another origin of the same machine, to which cookies go alike."""
@@ -101,3 +111,39 @@ def test_without_the_session_nothing_goes(opens: Opens, tmp_path: Path) -> None:
         expect(page.transfers.first).to_contain_text("Log in first.")
         page.page.get_by_role("button", name="Refresh the list").click()
         expect(page.problem).to_contain_text("Log in first.")
+
+
+def test_a_session_that_has_ended(opens: Opens, tmp_path: Path) -> None:
+    env = {"EXAMPLE_DATA_DIR": str(tmp_path / "data")}
+    with Gunicorn(APP, env=env) as server:
+        page = opens(f"{server.url}/login").wait()
+        page.uploaded(("a.txt", b"a"))
+        page.page.request.get(f"{server.url}/expire")
+        # The host's login is no answer, whatever way it is got to.
+        page.upload(("b.txt", b"b"))
+        expect(page.transfers.first).to_contain_text("You may have been signed out.")
+        page.row("a.txt").get_by_role("button", name="Download a.txt").click()
+        expect(page.problem).to_contain_text("You may have been signed out.")
+        page.page.get_by_role("button", name="Refresh the list").click()
+        expect(page.problem).to_contain_text("Reload the page, then try again.")
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_pages_that_the_hosts_cors_lets_in(
+    attacker: str, opens: Opens, tmp_path: Path, trusted: bool
+) -> None:
+    origin = attacker.rstrip("/")
+    env = {"EXAMPLE_DATA_DIR": str(tmp_path / "data"), "CORS_ORIGIN": origin}
+    if trusted:
+        env["PORTKEY_FILES_TRUSTED_ORIGINS"] = origin
+    with Gunicorn("tests.manager.cors_app:create_app()", env=env) as server:
+        page = opens(attacker).page
+        page.evaluate("document.cookie = 'a=1'")  # Which goes to all ports of the machine.
+        url = f"{server.url}/v1/files"
+        asked = {"x-portkey-provider": "local"}
+        assert page.evaluate(UPLOAD, [url, asked, "omit"]) == [200, "file"]
+        code = [200, "file"] if trusted else [403, "cross_origin_request"]
+        assert page.evaluate(UPLOAD, [url, asked, "include"]) == code
+        listed = "([url, headers]) => fetch(url, {headers}).then(answer => answer.json())"
+        files = page.evaluate(listed, [url, asked])["data"]
+        assert len(files) == 1 + trusted

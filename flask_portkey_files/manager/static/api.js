@@ -1,6 +1,6 @@
 // The Files API, as the page calls it.
 
-import { answered, CallError, unreachable } from "./errors.js";
+import { answered, CallError, sentElsewhere, unreachable } from "./errors.js";
 
 export class FilesApi {
   #config;
@@ -62,13 +62,14 @@ export class FilesApi {
     try {
       answer = await fetch(url, {
         cache: "no-store",
-        redirect: "error",
+        redirect: "manual",
         ...options,
         headers: this.headers({ changes }),
       });
     } catch (error) {
       throw error.name === "AbortError" ? error : unreachable();
     }
+    if (answer.type === "opaqueredirect") throw sentElsewhere();
     if (!answer.ok) throw answered(answer.status, await answer.text().catch(() => ""));
     return answer;
   }

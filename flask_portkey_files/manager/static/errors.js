@@ -46,6 +46,10 @@ const ADVICE = {
   upstream_timeout: "Try again in a moment.",
 };
 
+/** Return the error of a call that the server sent elsewhere, such as to its login. */
+export const sentElsewhere = () =>
+  new CallError("You may have been signed out. Reload the page, then try again.", { status: 401 });
+
 /** Return the error of a call that got no answer. */
 export const unreachable = () => new CallError(UNREACHABLE);
 

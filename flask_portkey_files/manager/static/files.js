@@ -78,7 +78,7 @@ export class FileList {
     $("empty").hidden = true;
     $("loading").hidden = false;
     $("more").disabled = true;
-    $("file-list").ariaBusy = "true";
+    $("file-list").setAttribute("aria-busy", "true");
     try {
       const page = await this.#api.list({ purpose: $("filter").value, after, signal });
       const unseen = page.files.filter((file) => !this.#files.has(file.id));
@@ -95,7 +95,7 @@ export class FileList {
       if (!signal.aborted) {
         $("loading").hidden = true;
         $("more").disabled = false;
-        $("file-list").ariaBusy = "false";
+        $("file-list").setAttribute("aria-busy", "false");
       }
     }
     return !signal.aborted;

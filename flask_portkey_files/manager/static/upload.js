@@ -1,6 +1,6 @@
 // One upload. XMLHttpRequest, because fetch() does not tell how much has been sent.
 
-import { answered, CallError, unreachable } from "./errors.js";
+import { answered, CallError, sentElsewhere, unreachable } from "./errors.js";
 
 /**
  * Send a file.
@@ -16,7 +16,12 @@ export function upload(request, onprogress) {
   const xhr = new XMLHttpRequest();
   const done = new Promise((resolve, reject) => {
     xhr.upload.onprogress = ({ loaded, total }) => onprogress(loaded, total);
-    xhr.onload = () => settle(xhr, resolve, reject);
+    xhr.onload = () => {
+      // It follows redirects by itself, and a login page is no answer.
+      const elsewhere = xhr.responseURL !== new URL(request.url, location).href;
+      if (elsewhere) reject(sentElsewhere());
+      else settle(xhr, resolve, reject);
+    };
     xhr.onerror = () => reject(unreachable());
     xhr.onabort = () => reject(new DOMException("Cancelled", "AbortError"));
   });
