@@ -35,16 +35,16 @@ const BY_STATUS = {
 };
 
 /** What to say in place of words that are for programmers, where the page asks for a key. */
-const OF_KEYS = {
-  missing_api_key: "A key is needed here. Enter it in the field “Key”.",
-};
+const OF_KEYS = new Map([
+  ["missing_api_key", "A key is needed here. Enter it in the field “Key”."],
+]);
 
 /** What to do, where the server's own words leave it open. */
-const ADVICE = {
-  invalid_api_key: "Check the key.",
-  upstream_error: "Try again in a moment.",
-  upstream_timeout: "Try again in a moment.",
-};
+const ADVICE = new Map([
+  ["invalid_api_key", "Check the key."],
+  ["upstream_error", "Try again in a moment."],
+  ["upstream_timeout", "Try again in a moment."],
+]);
 
 /** Return the error of a call that the server sent elsewhere, such as to its login. */
 export const sentElsewhere = () =>
@@ -62,8 +62,8 @@ export function answered(status, text) {
     return new CallError(known ?? `The server answered with the status ${status}.`, { status });
   }
   const code = typeof error.code === "string" ? error.code : null;
-  const advice = ADVICE[code] ?? (status === 429 ? "Wait a moment, then try again." : "");
-  const ofKeys = $("key-field").hidden ? undefined : OF_KEYS[code];
+  const advice = ADVICE.get(code) ?? (status === 429 ? "Wait a moment, then try again." : "");
+  const ofKeys = $("key-field").hidden ? undefined : OF_KEYS.get(code);
   const parts = [ofKeys ?? sentence(words), advice];
   return new CallError(parts.filter(Boolean).join(" "), { status, code });
 }
