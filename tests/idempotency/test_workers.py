@@ -141,6 +141,7 @@ def test_two_tenants_do_not_see_each_other(service: Service, name: str) -> None:
         assert stored[answer.body["id"]] == contents[number % 2]
 
 
+@pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 def test_an_answer_outlives_a_restart(store: str, name: str) -> None:
     provider, key = Recorder(), new_key()
     answers = []
