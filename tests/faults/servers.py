@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..streaming.wire import Client
 from ..support.gunicorn import Gunicorn
 from ..support.served import Served
 
@@ -81,10 +81,14 @@ class Server:
         return self._served.log
 
     def _inside(self) -> dict[str, int]:
-        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port)) as client:
-            client.request("GET", "/under-way", headers={"Connection": "close"})
-            inside: dict[str, int] = json.load(client.getresponse())
-            return inside
+        with Client(self.port) as client:
+            client.request("GET", "/under-way", "Connection: close")
+            answer = b""
+            # To the end of the connection: then the server does not hold it any more either.
+            while data := client.sock.recv(65536):
+                answer += data
+        inside: dict[str, int] = json.loads(answer.partition(b"\r\n\r\n")[2])
+        return inside
 
     def is_idle(self) -> bool:
         """Return whether no call is under way, once that is so."""
@@ -124,10 +128,7 @@ class Server:
         return left
 
     def quiet(self) -> Held:
-        """Return the least that is held when nothing goes on.
-
-        The connection that asks may be counted or not.
-        """
+        """Return the least that is held when nothing goes on."""
         samples = []
         for _ in range(50):
             samples.append(self.held())
