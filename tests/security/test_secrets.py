@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import io
 import json
 import logging
@@ -12,14 +13,17 @@ from typing import Any
 
 import pytest
 from flask import Flask, got_request_exception
+from werkzeug.datastructures import Headers
 
 import flask_portkey_files
 from flask_portkey_files import (
     FilesCall,
     HeaderResolver,
+    Operation,
     Target,
     create_blueprint,
 )
+from flask_portkey_files.errors import InvalidCredential
 from flask_portkey_files.providers import Conversation, OpenAICompatible, Provider
 from flask_portkey_files.redaction import SecretsFilter
 from flask_portkey_files.signals import call_finished, call_started
@@ -341,3 +345,27 @@ def test_what_remains_is_not_ours(report: Report) -> None:
     calls(app, {"Authorization": f"Bearer {KEY}"}, report)
     shown = {(Path(file).parts[-2], function, name) for file, function, name in report.frames}
     assert shown == {("flask", "wsgi_app", "environ")}
+
+
+@pytest.mark.parametrize("given", ["first-key", "last-key", "another-one", "f"])
+def test_a_gateway_key_is_compared_with_all(
+    given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time that it takes tells neither which one it is nor how near it comes."""
+    compared: list[tuple[int, int]] = []
+    compare = hmac.compare_digest
+
+    def watched(a: Any, b: Any) -> bool:
+        compared.append((len(a), len(b)))
+        return compare(a, b)
+
+    resolver = HeaderResolver(api_keys=["first-key", "other", "last-key"])
+    monkeypatch.setattr(hmac, "compare_digest", watched)
+    headers = Headers({"x-portkey-api-key": given, "x-portkey-provider": "openai"})
+    call = FilesCall(operation=Operation.LIST, headers=headers)
+    if given.endswith("-key"):
+        resolver(call)
+    else:
+        with pytest.raises(InvalidCredential):
+            resolver(call)
+    assert compared == [(32, 32)] * 3
