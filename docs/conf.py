@@ -37,7 +37,10 @@ autodoc_typehints_description_target = "documented"
 # build. What is this project's own has to resolve.
 nitpick_ignore_regex = [
     ("py:.*", rf"({module})(\..*)?")
-    for module in ("blinker", "collections", "datetime", "flask", "typing", "werkzeug", "Path")
+    for module in (
+        *("blinker", "collections", "datetime", "flask", "opentelemetry", "prometheus_client"),
+        *("typing", "werkzeug", "Path"),
+    )
 ]
 
 # Names for what `create_blueprint()` takes, which its own entry spells out.

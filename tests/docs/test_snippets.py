@@ -10,6 +10,7 @@ import html
 import importlib
 import inspect
 import io
+import itertools
 import json
 import re
 import runpy
@@ -23,9 +24,13 @@ from urllib.parse import urlsplit
 
 import openai
 import pytest
+import requests
 import requests_mock
 from blinker import NamedSignal
 from flask import Flask
+from opentelemetry import trace
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from werkzeug.datastructures import Headers
 
 import flask_portkey_files
@@ -509,6 +514,84 @@ def check_scope(names: Names, provider: requests_mock.Mocker) -> None:
     ]
 
 
+def check_metrics(names: Names, provider: requests_mock.Mocker) -> None:
+    provider.get(OPENAI_LIST, json={})
+    get(names, "/v1/files", {"x-portkey-provider": "openai", "x-portkey-api-key": "sk"})
+    shown = get(names, "/metrics").text
+    assert re.search(
+        r'^portkey_files_calls_total{.*operation="list",provider="openai",.*} 1.0$',
+        shown,
+        flags=re.MULTILINE,
+    )
+
+
+def check_traces(names: Names, provider: requests_mock.Mocker) -> None:
+    kept = InMemorySpanExporter()
+    try:
+        trace.get_tracer_provider().add_span_processor(  # type: ignore[attr-defined]
+            SimpleSpanProcessor(kept)
+        )
+        provider.get(OPENAI_LIST, json={})
+        get(names, "/v1/files", {"x-portkey-provider": "openai", "x-portkey-api-key": "sk"})
+    finally:
+        names["FlaskInstrumentor"]().uninstrument_app(names["app"])
+    spans = {span.name: span for span in kept.get_finished_spans()}
+    # The fourth, of the request to the provider, is where requests-mock is now.
+    nested = ["GET /v1/files", "files list", "files list attempt"]
+    assert set(spans) == set(nested)
+    for outer, inner in itertools.pairwise(nested):
+        assert spans[inner].parent == spans[outer].context
+    rows, _ = tables("docs/observability.md", "Traces with OpenTelemetry")
+    assert len(rows) == len(nested) + 1
+
+
+def check_access_log(names: Names, provider: requests_mock.Mocker) -> None:
+    names["logger"].handlers.clear()
+    (shown,) = blocks("docs/observability.md", "json")
+    assert list(json.loads(shown.text)) == list(names["line"])
+
+
+def test_the_attributes_of_spans_are_documented() -> None:
+    first, attributes = tables("docs/observability.md", "Traces with OpenTelemetry")
+    documented = {name for row in attributes for name in re.findall(r"`([^`]+)`", row[0])}
+    source = (PACKAGE / "otel.py").read_text()
+    named = set(re.findall(r'"((?:portkey_files|http|gen_ai|error)\.[a-z_.]+)"', source))
+    named |= {
+        f"portkey_files.{name}" for name in re.findall(r'_set_seconds\(span, "(\w+)"', source)
+    }
+    assert documented == named - {"http.url"}
+    assert first
+
+
+def test_the_documented_configuration_counts_over_all_workers(tmp_path: Path) -> None:
+    (shown,) = [
+        block for block in blocks("docs/observability.md", "python") if MODULE.match(block.text)
+    ]
+    assert shown.text.startswith("# gunicorn.conf.py\n")
+    config = tmp_path / "gunicorn.conf.py"
+    config.write_text(f"{shown.text}\ncontrol_socket_disable = True\n")
+    arguments = ("--config", str(config), "--worker-class", "gthread", "--workers", "2")
+    app = "tests.observability.app:create_app()"
+    env = {"TMPDIR": str(tmp_path), "EXAMPLE_STORE_URL": "http://127.0.0.1:9"}
+    calls = 0
+    with Gunicorn(app, env=env, arguments=arguments) as server, requests.Session() as session:
+        session.trust_env = False
+
+        def ask(path: str) -> str:
+            headers = {"Connection": "close"}
+            return session.get(f"{server.url}{path}", headers=headers, timeout=20).text
+
+        while len(list(tmp_path.glob("metrics-*/counter_*.db"))) < 2:
+            ask("/v1/files")
+            calls += 1
+            assert calls < 500
+        for _ in range(4):
+            assert (
+                'portkey_files_calls_total{error="invalid_route",operation="list",provider="",'
+                f'status="400"}} {calls}.0\n'
+            ) in ask("/metrics")
+
+
 #: What a Python block has done, by page, heading and its place under that.
 CHECKS: dict[tuple[str, str, int], Callable[[Names, requests_mock.Mocker], None]] = {
     ("README.md", "Mount it in your application", 0): check_readme_resolver,
@@ -529,12 +612,15 @@ CHECKS: dict[tuple[str, str, int], Callable[[Names, requests_mock.Mocker], None]
     ("docs/file-manager.md", "Mount it", 0): check_manager,
     ("docs/file-manager.md", "Flask-WTF", 0): check_manager_token,
     ("docs/idempotency.md", "Whose a key is", 0): check_scope,
+    ("docs/observability.md", "Metrics for Prometheus", 0): check_metrics,
+    ("docs/observability.md", "Traces with OpenTelemetry", 0): check_traces,
+    ("docs/observability.md", "Access log", 0): check_access_log,
     ("docs/routing.md", "Virtual keys", 0): check_virtual_keys,
     ("docs/routing.md", "Strategies as Python values", 0): check_strategies,
 }
 
 #: How a block begins that is a file of its own, for which its page's own tests care.
-MODULE = re.compile(r"# (\w+)\.py\n")
+MODULE = re.compile(r"# ([\w.]+)\.py\n")
 
 PYTHON = [
     block
@@ -567,6 +653,9 @@ def test_python_blocks_run(
     if "Portkey" in names:
         names["portkey"].openai_client.close()
         names["portkey"]._client.close()
+    if "RequestsInstrumentor" in names:
+        names["RequestsInstrumentor"]().uninstrument()
+    assert not hasattr(requests.Session.send, "__wrapped__")
     # What else a snippet leaves open has to come out here, not in another test.
     names.clear()
     gc.collect()
