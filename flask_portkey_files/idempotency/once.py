@@ -13,7 +13,7 @@ from functools import partial
 from flask import Response
 
 from ..call import FilesCall
-from ..errors import FilesError, IdempotencyUnavailable, KeyReused
+from ..errors import FilesError, IdempotencyUnavailable, KeyReused, UpstreamError
 from ..form import UploadForm
 from ..journey import Journeys
 from ..progress import Progress
@@ -136,6 +136,10 @@ class _Attempt:
                 response = upload.send(watch.form)
             except _Found as found_after_all:
                 return found_after_all.response
+            except FilesError as error:
+                if error.status < 500 and not isinstance(error, UpstreamError):
+                    self._free()
+                raise
             self._conclude(response, watch)
             return response
 
@@ -161,15 +165,22 @@ class _Attempt:
                 # One that is streamed is none of a file's metadata.
                 if not response.direct_passthrough:
                     self._keep(response, watch.finish())
-            elif self._noted is None:
-                pass  # Nothing was noted, as the provider never had all of it.
-            elif response.status_code < 500 and self._upload.progress.tries == 1:
-                self._claim.drop()
-            else:
-                # An earlier try may have succeeded unheard, and a server that fails may have
-                # stored the file before.
+            elif self._noted is not None:
+                # A server that fails may have stored the file before.
                 settled = replace(self._noted, settled=True)
-                self._claim.put(written(settled), self._window)
+                if response.status_code >= 500 or not self._free():
+                    self._claim.put(written(settled), self._window)
+
+    def _free(self) -> bool:
+        """Let the key be used again after a refusal, and return whether that could be.
+
+        It can't after several tries: an earlier one may have succeeded unheard.
+        """
+        if self._noted is None or self._upload.progress.tries > 1:
+            return False
+        with suppress(IdempotencyUnavailable):
+            self._claim.drop()
+        return True
 
     def _keep(self, response: Response, digest: str) -> None:
         progress = self._upload.progress

@@ -21,16 +21,19 @@ from flask_portkey_files import (
     Fallback,
     FilesCall,
     LoadBalance,
+    OpenAICompatible,
     Outcome,
     Retry,
     Route,
     Target,
+    UploadForm,
     call_finished,
     create_blueprint,
 )
-from flask_portkey_files.errors import IdempotencyUnavailable
+from flask_portkey_files.errors import IdempotencyUnavailable, InvalidRequest
 from flask_portkey_files.idempotency import once, sqlite
 from flask_portkey_files.idempotency.sqlite import SQLiteClaim
+from flask_portkey_files.providers.base import Conversation
 
 from ..support.upstream import Connection, Upstream
 from .provider import Recorder
@@ -272,6 +275,26 @@ def test_a_broken_form_frees_the_key(tmp_path: Path, run: Run) -> None:
     assert code(service.upload(behind={"second": second})) == "too_many_files"
     assert not provider.files
     assert service.upload(content=b"mended\n").status_code == 200
+
+
+class Counting(OpenAICompatible):
+    """Reads a file before it refuses it."""
+
+    def upload(self, call: FilesCall, target: Target, form: UploadForm) -> Conversation:
+        lines = sum(block.count(b"\n") for block in form.file.body.blocks())
+        if lines < 2:
+            raise InvalidRequest("There must be two lines.")
+        return super().upload(call, target, form)
+
+
+def test_a_refusal_of_the_gateways_own_frees_the_key(tmp_path: Path, run: Run) -> None:
+    provider = Recorder()
+    counting = Counting(run(provider), requires_api_key=False, needs_length=True)
+    service = Service(tmp_path, Target("counting"), providers={"counting": counting})
+    assert service.upload().status_code == 400
+    answer = service.upload(content=b"1\n2\n")
+    assert (answer.status_code, replayed(answer)) == (200, False)
+    assert [file.content for file in provider.files] == [b"1\n2\n"]
 
 
 def test_a_5xx_that_stored_nothing(tmp_path: Path, run: Run) -> None:
