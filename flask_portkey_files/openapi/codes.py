@@ -23,6 +23,7 @@ from ..errors import (
     TooManyUploads,
     UnsupportedOperation,
     UploadInProgress,
+    UploadTooSlow,
     UploadUncertain,
     UpstreamError,
     UpstreamTimeout,
@@ -218,6 +219,14 @@ CODES = (
         "The provider did not answer within the call's own request timeout.",
     ),
     Code(
+        "upload_too_slow",
+        UploadTooSlow,
+        "The client sent its upload more slowly than `PORTKEY_FILES_MIN_UPLOAD_RATE`, or "
+        "stalled, for longer than `PORTKEY_FILES_SLOW_GRACE`. Or "
+        "`PORTKEY_FILES_TOTAL_TIMEOUT` was over while it was still sending.",
+        _UPLOAD,
+    ),
+    Code(
         "idempotency_in_progress",
         UploadInProgress,
         "Another upload under the same `Idempotency-Key` is still under way after "
@@ -308,6 +317,7 @@ CODES = (
     Code(
         "upstream_timeout",
         UpstreamTimeout,
-        "The provider did not connect, take the request or answer in time.",
+        "The provider did not connect, take the request or answer in time, or the call took "
+        "longer than `PORTKEY_FILES_TOTAL_TIMEOUT`.",
     ),
 )

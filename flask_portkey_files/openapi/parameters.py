@@ -77,6 +77,7 @@ PASSED = {
     "OpenAI-Beta": ("A beta of OpenAI's that the client wants.", _ALL),
     "Range": ("The bytes that are wanted, such as `bytes=0-1023`.", {Operation.CONTENT}),
     "User-Agent": ("The client's name and version.", _ALL),
+    "traceparent": ("Which trace the call belongs to, as W3C's Trace Context has it.", _ALL),
     "X-Client-Request-Id": ("A name for the call in the provider's log.", _ALL),
 }
 

@@ -74,6 +74,13 @@ def responses_of(
     if operation is Operation.UPLOAD:
         for header in (RESPONSE_HEADER, REPLAYED):
             success["headers"][header] = _header_ref(header)
+        success["links"] = {
+            str(other): {
+                "operationId": f"{other}File",
+                "parameters": {"file_id": "$response.body#/id"},
+            }
+            for other in (Operation.RETRIEVE, Operation.CONTENT, Operation.DELETE)
+        }
     found = {"200": success}
     if operation is Operation.CONTENT:
         found["206"] = _response(
