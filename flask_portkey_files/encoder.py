@@ -136,16 +136,26 @@ def _headers(part: FormField | FilePart) -> str:
     """Return the headers of *part*, with the blank line behind them."""
     headers = {name.title(): value for name, value in part.headers}
     if isinstance(part, FormField):
-        field = RequestField(part.name, b"", headers=headers)
+        field = RequestField(_escaped(part.name), b"", headers=headers)
     else:
         headers["Content-Type"] = part.content_type
         if part.name != "file":
             # The client's own names it `file`.
             headers.pop("Content-Disposition", None)
-        field = RequestField(part.name, b"", part.filename, headers)
+        field = RequestField(part.name, b"", _escaped(part.filename), headers)
     if "Content-Disposition" not in headers:
         field.make_multipart(content_type=headers.get("Content-Type"))
     return field.render_headers()
+
+
+def _escaped(name: str) -> str:
+    """Return a name as it is written where urllib3 writes a ``Content-Disposition``.
+
+    urllib3 leaves backslashes as they are, as HTML does. Most readers take one for an escape
+    all the same, and one at the end would hide the quote behind it from them, so that they
+    would find another part than was meant.
+    """
+    return name.replace("\\", "\\\\")
 
 
 #: What requests sends.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -175,3 +176,24 @@ class TestSpool:
 
         with pytest.raises(KeyError):
             SpooledFile(blocks(), Settings(spool_memory=1, spool_dir=str(tmp_path)))
+
+
+@pytest.mark.parametrize("filename", ["a\\", "a\\\\", '\\"', "C:\\data.jsonl", '"'])
+def test_a_name_with_a_backslash_that_is_written_anew(filename: str) -> None:
+    """Unescaped, the one at the end would make the file a field without an end."""
+    escaped = filename.replace("\\", "\\\\").replace('"', "%22")
+    # The other `name` makes the whole ambiguous.
+    other = file(b"content", f'{escaped}"; x="; name=y')
+    form = form_of(field("purpose", "batch") + other + field("n", "v") + END, live=True)
+    assert form.file.filename == filename
+    encoder = FormEncoder(form)
+    parts = [part[:3] for part in parse(encoder.read(), encoder.content_type)]
+    assert parts[1:] == [("file", filename, b"content"), ("n", None, b"v")]
+
+
+def test_a_field_whose_name_has_a_backslash_at_its_end() -> None:
+    whole = FilePart("f", "text/plain", (), SpooledFile(iter([b"x"]), Settings()))
+    with contextlib.closing(UploadForm((FormField("a\\", b"1"),), whole)) as form:
+        encoder = FormEncoder(form)
+        parts = [part[:3] for part in parse(encoder.read(), encoder.content_type)]
+    assert parts == [("a\\", None, b"1"), ("file", "f", b"x")]
