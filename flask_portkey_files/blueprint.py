@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, cast
 
 from flask import Blueprint, Flask, Response, current_app, request
@@ -123,11 +122,19 @@ def create_blueprint(
         )
         return relays[bp].run(call)
 
+    def view(operation: Operation, scheme: str = "") -> Callable[..., Response]:
+        def answer(**path: Any) -> Response:
+            return run(operation, scheme, **path)
+
+        # Extensions such as Flask-Limiter tell views apart by their names.
+        answer.__name__ = answer.__qualname__ = f"{name}_{operation}"
+        return answer
+
     for method, rule, operation in ROUTES:
         bp.add_url_rule(
             rule,
             operation.value,
-            partial(run, operation),
+            view(operation),
             methods=[method],
             # Merged, `/files//content` with its empty id would ask for a file "content".
             merge_slashes="<file_id>" not in rule,
@@ -137,7 +144,7 @@ def create_blueprint(
         bp.add_url_rule(
             rule,
             f"{operation.value}_{scheme}",
-            partial(run, operation, scheme),
+            view(operation, scheme),
             methods=[method],
             merge_slashes=False,
         )

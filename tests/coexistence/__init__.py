@@ -1,0 +1,1 @@
+"""The blueprint beside the extensions that a Flask service is likely to have."""
