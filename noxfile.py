@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent
 PAGE = ROOT / "docs" / "compatibility.md"
 RESULTS = ROOT / ".nox" / "results"
 PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
-PARTS = ["tests/unit", "tests/example", "tests/testing"]
+PARTS = ["tests/unit", "tests/example"]
 MARKS = [f"<!-- {which} of what nox writes -->" for which in ("Begin", "End")]
 
 nox.options.sessions = ["tests", "table"]
