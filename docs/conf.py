@@ -50,6 +50,8 @@ nitpick_ignore = [("py:class", name) for name in ("ApiKeys", "Configs", "Scope",
 
 html_theme = "furo"
 html_title = f"{project} {release}"
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 html_theme_options = {"top_of_page_buttons": []}
 html_copy_source = False
 html_show_sourcelink = False
