@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import shutil
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -66,6 +68,15 @@ def shown(findings: Iterable[Finding], *, as_json: bool) -> Iterator[Finding]:
         if as_json:
             json_line(finding.as_object())
         else:
-            mark = click.style(f"{finding.level.value:<8}", fg=_COLORS[finding.level])
-            click.echo(f"{mark} {finding.topic:<13} {plain(finding.message)}")
+            click.echo(_line(finding))
         yield finding
+
+
+def _line(finding: Finding) -> str:
+    mark = click.style(f"{finding.level.value:<8}", fg=_COLORS[finding.level])
+    message = plain(finding.message)
+    if sys.stdout.isatty():
+        # Below itself, where it does not fit into the line.
+        width = max(shutil.get_terminal_size().columns - 23, 40)
+        message = click.formatting.wrap_text(message, width).replace("\n", "\n" + " " * 23)
+    return f"{mark} {finding.topic:<13} {message}"

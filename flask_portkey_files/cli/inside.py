@@ -118,7 +118,7 @@ def gunicorn_findings(config: str | None) -> Iterator[Finding]:
     if config is None and not path.exists() and "GUNICORN_CMD_ARGS" not in os.environ:
         yield info(
             "gunicorn",
-            "no gunicorn.conf.py here; name one with --gunicorn-config to have it looked at",
+            "not looked at: no gunicorn.conf.py here, and none named with --gunicorn-config",
         )
         return
     if not _installed("gunicorn"):

@@ -106,7 +106,9 @@ def _details(file: dict[str, Any]) -> str:
     rows = []
     for name, value in file.items():
         if name == "bytes":
-            text = f"{size(value)} ({value} bytes)" if isinstance(value, int) else str(value)
+            text = size(value)
+            if isinstance(value, int) and value >= 1024:
+                text += f" ({value} bytes)"
         elif name.endswith("_at") and isinstance(value, (int, float)):
             moment = datetime.datetime.fromtimestamp(value, datetime.timezone.utc)
             text = f"{moment:%Y-%m-%d %H:%M:%S} UTC ({when(value)})"

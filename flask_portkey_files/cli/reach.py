@@ -70,7 +70,9 @@ def resolver_findings(
                 "resolver", f"it raised {type(error).__name__}; a client would get a 500."
             )
             return
-        names = ", ".join(f"{leg.target.provider} ({leg.path})" for leg in legs)
+        names = ", ".join(
+            leg.target.provider + (f" ({leg.path})" if len(legs) > 1 else "") for leg in legs
+        )
         yield ok("resolver", f"this call may go to: {names}")
         for leg in legs:
             yield from _target_findings(relay, providers, leg.target, call)

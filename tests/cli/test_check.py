@@ -55,7 +55,7 @@ class TestApplication:
         assert result.exit_code == 0
         told = found(result)
         assert told["settings"] == ("ok", "valid; all are at their defaults")
-        assert told["resolver"] == ("ok", "this call may go to: own (config)")
+        assert told["resolver"] == ("ok", "this call may go to: own")
         assert told["own"][0] == "ok"
         assert [request.query for request in upstream.requests] == ["limit=1"]
 
