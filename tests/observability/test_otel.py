@@ -22,7 +22,7 @@ from flask_portkey_files.providers import registry
 
 from .made import KEY, URL, MakeApp, call, form, to_openai, upload
 
-TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+TRACE, PARENT = "ab" * 16, "cd" * 8
 TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
 
 
