@@ -111,8 +111,8 @@ json_option = click.option(
 
 
 def json_line(value: Any) -> None:
-    """Print *value* as a line of JSON."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    """Print *value* as a line of JSON, in ASCII: a name may have what can't be shown here."""
+    click.echo(json.dumps(value))
 
 
 def say(message: str) -> None:

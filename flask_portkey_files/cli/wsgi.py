@@ -11,7 +11,6 @@ from urllib.parse import unquote_to_bytes, urlsplit
 import requests
 import urllib3
 from requests.adapters import BaseAdapter, HTTPAdapter
-from werkzeug.test import run_wsgi_app
 
 from ..errors import FilesError
 
@@ -29,11 +28,10 @@ class WSGIAdapter(BaseAdapter):
         self._answers = HTTPAdapter()
 
     def send(self, request: requests.PreparedRequest, **_options: Any) -> requests.Response:  # type: ignore[override]
-        """Return the application's answer to *request*, its body still to be read.
+        """Return the application's answer to *request*, its body still to be read."""
+        # Applications that are served pay nothing for it.
+        from werkzeug.test import run_wsgi_app
 
-        :raises requests.ConnectionError: the application raised an exception.
-        """
-        # Written while it is read: what fails then has to come out as it does of a connection.
         blocks, status, headers = run_wsgi_app(self._app, _environ(request))
         raw = urllib3.HTTPResponse(
             body=io.BufferedReader(_Answer(iter(blocks), getattr(blocks, "close", None))),

@@ -11,8 +11,9 @@ from click.testing import Result
 from flask import Flask
 
 from flask_portkey_files import FilesCall, Target, create_blueprint
+from flask_portkey_files.cli.bar import bar, shows
 from flask_portkey_files.cli.connection import wait
-from flask_portkey_files.cli.output import Failed, counted, size, table, when
+from flask_portkey_files.cli.output import Failed, counted, json_line, size, table, when
 from flask_portkey_files.cli.period import period
 from flask_portkey_files.testing import Upstream
 from tests.cli.conftest import lines
@@ -179,6 +180,20 @@ class TestOutput:
     def test_tables(self) -> None:
         shown = table(("A", "LONG"), [("x", "1"), ("yy", "\x1b")], right=("LONG",))
         assert shown == "A   LONG\nx      1\nyy     \ufffd"
+
+    def test_json_is_ascii(self, capsys: pytest.CaptureFixture[str]) -> None:
+        json_line({"filename": "\x9b2Jé\udc80"})
+        assert capsys.readouterr().out == '{"filename": "\\u009b2J\\u00e9\\udc80"}\n'
+
+    def test_there_is_no_bar_without_the_extra(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+        assert shows()
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        with bar("a", 10) as advance:
+            advance(10)
+        assert capsys.readouterr().err == ""
 
     def test_numbers(self) -> None:
         assert (counted(1, "file"), counted(2, "file")) == ("1 file", "2 files")
