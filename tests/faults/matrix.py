@@ -80,6 +80,7 @@ class Bench:
         for patience in PATIENCE:
             self.is_free(patience)
         self._before = server.quiet()
+        assert self._before.calls == 0
 
     def run(self, cell: Cell) -> Result:
         """Try a cell, and look what it leaves."""
