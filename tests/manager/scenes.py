@@ -17,12 +17,16 @@ FILES = [
     ("notes.txt", 71, "user_data"),
 ]
 SENDING = ("recordings.zip", 9_400_000)
-#: Bytes a second, so that an upload can be looked at.
-PACE = 1_500_000
 
 
-def scenes(page: FilesPage) -> Iterator[str]:
-    """Take an empty page of the example from state to state, and yield each one's name."""
+def scenes(
+    page: FilesPage, *, pace: int = 1_500_000, until: str = r"[2-7]\.\d MB"
+) -> Iterator[str]:
+    """Take an empty page of the example from state to state, and yield each one's name.
+
+    :param pace: the bytes a second of the upload that is to be seen.
+    :param until: how much of it has to be sent by then, as a pattern.
+    """
     yield "empty"
     for name, size, purpose in FILES:
         page.uploaded((name, bytes(size)), purpose=purpose)
@@ -40,14 +44,14 @@ def scenes(page: FilesPage) -> Iterator[str]:
     yield "question"
     page.page.keyboard.press("Escape")
     session = page.page.context.new_cdp_session(page.page)
-    pace = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": PACE}
-    session.send("Network.emulateNetworkConditions", pace)
+    network = {"offline": False, "latency": 0, "downloadThroughput": -1}
+    session.send("Network.emulateNetworkConditions", {**network, "uploadThroughput": pace})
     page.upload((SENDING[0], bytes(SENDING[1])))
-    expect(page.transfers.first).to_contain_text(re.compile(r"[2-7]\.\d MB of .* left"))
+    expect(page.transfers.first).to_contain_text(re.compile(rf"{until} of .* left"))
     yield "uploading"
     page.transfers.first.get_by_role("button", name="Cancel").click()
     page.page.get_by_role("button", name="Clear finished").click()
-    session.send("Network.emulateNetworkConditions", {**pace, "uploadThroughput": -1})
+    session.send("Network.emulateNetworkConditions", {**network, "uploadThroughput": -1})
     page.provider.select_option(label="openai")
     expect(page.problem).to_be_visible()
     page.upload((SENDING[0], b"x"))

@@ -26,7 +26,8 @@ def test_no_violations(opens: Opens, tmp_path: Path) -> None:
     with Gunicorn(env={"EXAMPLE_DATA_DIR": str(tmp_path / "data")}) as server:
         # Still, because a colour on its way to another one is no colour to judge.
         page = opens(server.url, reduced_motion="reduce").wait()
-        for state in scenes(page):
+        # Slow enough to last as long as it is looked at, on a busy machine too.
+        for state in scenes(page, pace=100_000, until="[kM]B"):
             for scheme in SCHEMES:
                 page.page.emulate_media(color_scheme=scheme)
                 results = Axe().run(page.page, options=RULES)

@@ -327,7 +327,7 @@ def test_progress_and_cancel(browser_file: Path, opens: Opens) -> None:
         expect(status).to_have_text(going)
         bar = row.get_by_role("progressbar")
         assert 0 < bar.evaluate("bar => bar.value") < 1
-        expect(status).to_have_text(re.compile("waiting for the server$"), timeout=15_000)
+        expect(status).to_have_text(re.compile("waiting for the server$"))
         row.get_by_role("button", name="Cancel the upload of big.bin").click()
         expect(status).to_have_text("Cancelled. Nothing was stored.")
         provider.go_on.set()

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium")
 MISSING = "apt-get install chromium"
@@ -20,6 +20,10 @@ ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
 ]
+
+#: Milliseconds that a page may take for what is expected of it, on a busy machine too.
+PATIENCE = 20_000
+expect.set_options(timeout=PATIENCE)
 
 # A violation is told to the page itself, before it goes to the console.
 _WATCH = """
@@ -51,7 +55,7 @@ class Tab:
         # A zone and language of its own: dates look alike on each machine.
         given = {"locale": "en-US", "timezone_id": "UTC", **options}
         self._context = browser.new_context(**given)
-        self._context.set_default_timeout(15_000)
+        self._context.set_default_timeout(PATIENCE)
         self._context.add_init_script(_WATCH)
         self.page: Page = self._context.new_page()
         #: What the page, or the browser for it, has complained about.
