@@ -50,7 +50,6 @@ class Stage:
         for count in (1, 40, 3000):
             line = b'{"custom_id": "request", "method": "POST"}\n'
             (folder / "data" / f"part-{count}.jsonl").write_bytes(line * count)
-        (folder / "big.bin").write_bytes(bytes(80_000_000))
         page = PAGE.read_text(encoding="utf-8")
         [module] = re.findall(r"(?ms)^```python\n(# gateway\.py\n.*?)^```$", page)
         (folder / "gateway.py").write_text(self.now(module))
@@ -155,6 +154,7 @@ def plain(page: str) -> str:
 def picture(stage: Stage, name: str) -> str:
     """Return what a command shows on a terminal as SVG."""
     command = PICTURES[name]
+    (stage.folder / "big.bin").write_bytes(bytes(80_000_000))
     states = stage.frames(command)
     shown = f"\x1b[1m$\x1b[0m {command}\n" + states[-1].strip("\r\n").replace("\r\n", "\n")
     bars = [state for state in states if "━" in state and "/76.3 MiB" in state]

@@ -12,6 +12,8 @@ from tests.docs.recordings import PAGE, PICTURES, plain, played, stage
 from tests.docs.test_snippets import code, read, table
 
 
+# A process for each command: a second or so, on a machine that has nothing else to do.
+@pytest.mark.timeout(300)
 def test_the_commands_print_what_is_shown() -> None:
     page = PAGE.read_text(encoding="utf-8")
     for found in stage():
