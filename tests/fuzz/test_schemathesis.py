@@ -6,7 +6,10 @@ but one was made for, with each dialect in turn: answers come that no such provi
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import io
+import platform
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,9 +31,12 @@ from flask_portkey_files.testing.store import FileStore
 from ..openapi.conftest import LOCAL, gateway
 from ..standins.anthropic import AnthropicStandin
 from ..standins.base import Standin
+from ..support.parts import require
 from .profile import bounded
 
-schemathesis: Any = pytest.importorskip("schemathesis", reason="takes Python 3.11")
+schemathesis: Any = None
+if importlib.util.find_spec("schemathesis"):
+    schemathesis = importlib.import_module("schemathesis")
 
 DOCUMENT = "/v1/openapi.json"
 #: Statuses of the gateway's own that are no fault of its code.
@@ -68,6 +74,14 @@ class Astray(HeaderResolver):
     def __call__(self, call: FilesCall, /) -> Route:
         route = super().__call__(call)
         return replace(route, base_url=self._url) if isinstance(route, Target) else route
+
+
+@pytest.fixture(autouse=True)
+def part() -> None:
+    """Need schemathesis, which there is from Python 3.11 on."""
+    if tuple(map(int, platform.python_version_tuple()[:2])) < (3, 11):
+        pytest.skip("schemathesis takes Python 3.11")
+    require(schemathesis, "needs schemathesis: pip install '.[sdks]'")
 
 
 @pytest.fixture(autouse=True)
