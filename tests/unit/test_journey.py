@@ -195,7 +195,7 @@ class TestFallback:
         response = going(route).get("/v1/files")
         assert (response.status_code, response.json) == (503, {"e": 1})
         assert requests_mock.call_count == 20
-        assert sum(slept) <= 30
+        assert sum(slept) <= 30 + 1e-9  # They are no round numbers.
 
     def test_a_success_is_never_sent_again(
         self, going: Going, requests_mock: requests_mock.Mocker
