@@ -18,6 +18,12 @@ PAGE = ROOT / "docs" / "compatibility.md"
 RESULTS = ROOT / ".nox" / "results"
 PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
 PARTS = ["tests/unit", "tests/example"]
+#: What these need. Linters, other SDKs and the like would hold back each other's versions.
+EXTRAS = ["cli", "example", "prometheus", "redis", "regex"]
+TOOLS = [
+    *("hypothesis", "openai", "psutil", "pytest", "pytest-cov", "pytest-timeout"),
+    *("requests-mock", "wrapt"),
+]
 MARKS = [f"<!-- {which} of what nox writes -->" for which in ("Begin", "End")]
 
 nox.options.sessions = ["tests", "table"]
@@ -47,9 +53,9 @@ def name(need: str) -> str:
 @nox.session(python=PYTHONS)
 @nox.parametrize("versions", ["lowest", "newest"])
 def tests(session: nox.Session, versions: str) -> None:
-    """Run the tests that need nothing but the extra `dev`."""
-    needs = requirements("example")
-    arguments = ["--upgrade", "-e", ".[dev]"]
+    """Run the tests of PARTS."""
+    needs = requirements("testing", "example")
+    arguments = ["--upgrade", "-e", f".[{','.join(EXTRAS)}]", *TOOLS]
     if versions == "lowest":
         constraints = Path(session.create_tmp()) / "constraints.txt"
         constraints.write_text("".join(f"{line}\n" for line in lowest(needs)))

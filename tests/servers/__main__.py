@@ -20,7 +20,7 @@ def main(names: list[str]) -> None:
         if server.version is None:
             sys.stdout.write(f"{server.name}: not installed\n")
             continue
-        found[server.name] = {VERSION: server.version, **ask(server, patience=lambda name: 3)}
+        found[server.name] = {VERSION: server.version, **ask(server, patience=lambda name: 5)}
         for question, answer in found[server.name].items():
             sys.stdout.write(f"{server.name}: {question}: {answer}\n")
     write(found)

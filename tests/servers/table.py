@@ -26,6 +26,8 @@ def ask(server: Server, *, patience: Callable[[str], float]) -> dict[str, str]:
         Path(folder).chmod(0o755)  # Apache does not run as the user who starts it.
         env = {"EXAMPLE_STORE_URL": upstream.url}
         with server.start(env, Path(folder)) as served:
+            # It may listen before it has loaded the application.
+            assert Stage(served, provider, 0).call("GET", "/v1/files").status == 200
             return {
                 name: probe(Stage(served, provider, patience(name)))
                 for name, probe in PROBES.items()
