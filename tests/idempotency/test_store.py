@@ -30,7 +30,11 @@ from flask_portkey_files.idempotency.store import Store
 
 from .conftest import MakeStore
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="kills and forks")
+pytestmark = [
+    pytest.mark.skipif(sys.platform == "win32", reason="kills and forks"),
+    # Since Python 3.12, of any other test's thread that is still there.
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
 
 
 def some_name() -> str:

@@ -24,6 +24,7 @@ WORKERS = (
     *("--worker-class", "gthread", "--workers", "2", "--threads", "16"),
     *("--graceful-timeout", "0"),
 )
+GEVENT = ("--worker-class", "gevent", "--workers", "2", "--graceful-timeout", "0")
 
 
 @dataclass
@@ -39,12 +40,14 @@ class Service:
 
 
 @contextmanager
-def serving(store: str, **env: str) -> Iterator[Service]:
+def serving(
+    store: str, *, arguments: tuple[str, ...] = WORKERS, **env: str
+) -> Iterator[Service]:
     """Run gunicorn with two workers."""
     provider = Recorder()
     with Upstream(provider) as upstream:
         settings = {"EXAMPLE_STORE_URL": upstream.url, "PORTKEY_FILES_IDEMPOTENCY": store}
-        with Gunicorn(env={**settings, **env}, arguments=WORKERS) as gunicorn:
+        with Gunicorn(env={**settings, **env}, arguments=arguments) as gunicorn:
             yield Service(gunicorn, provider)
 
 
@@ -75,6 +78,16 @@ def new_key() -> str:
 
 
 def test_the_same_upload_at_once_from_ten_clients(service: Service, name: str) -> None:
+    check_ten(service, name)
+
+
+def test_the_same_under_gevent(store: str, name: str) -> None:
+    """A lock that is waited for, or extended, must not hold the other uploads up."""
+    with serving(store, arguments=GEVENT) as service:
+        check_ten(service, name)
+
+
+def check_ten(service: Service, name: str) -> None:
     key, content = new_key(), noise("ten", MIB)
     together = threading.Barrier(10)
 
