@@ -127,6 +127,13 @@ class PayloadTooLarge(InvalidRequest):
     default_code = "payload_too_large"
 
 
+class HeadersTooLarge(InvalidRequest):
+    """A header of the call, or the headers of a part of its form, are too long (431)."""
+
+    status = 431
+    default_code = "headers_too_large"
+
+
 class MissingCredential(InvalidRequest):
     """The provider needs a key and none was given (401)."""
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import socket
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
@@ -22,11 +18,11 @@ from werkzeug.sansio.multipart import (
     Preamble,
 )
 
+from .body import RequestBody
 from .boundary import Decoder
 from .digest import FileDigest
-from .errors import InvalidRequest, PayloadTooLarge, RequestBroken, UploadTooSlow
+from .errors import HeadersTooLarge, InvalidRequest, PayloadTooLarge
 from .form import FileBody, FilePart, FormField, PartHeaders, UploadForm
-from .pace import Pace
 from .settings import KIB, Settings
 from .spool import SpooledFile, SpoolSpace
 
@@ -36,103 +32,6 @@ FIRST_READ = 1024
 
 
 _NAME = re.compile(r"""[;\s"']name\s*[*=]""", re.IGNORECASE)
-
-
-class Readable(Protocol):
-    """A WSGI input stream."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return at most *size* bytes, none at the end."""
-        ...
-
-
-class RequestBody:
-    """The client's request body, counted, so that a body cut short is never taken for whole.
-
-    gunicorn reports the end of a body that stopped before its ``Content-Length`` as an
-    ordinary end, others raise what they please: both come out as :class:`RequestBroken`.
-
-    :param stream: the WSGI input stream.
-    :param content_length: the length that the client announced, if it did.
-    """
-
-    def __init__(self, stream: Readable, *, content_length: int | None) -> None:
-        self._stream = stream
-        self._content_length = content_length
-        #: How many bytes have been read.
-        self.received = 0
-        #: Whether there is nothing left to read, be it because the client broke off.
-        self.ended = False
-        #: The host application's own limit of a request's size, if it has one.
-        self.most: int | None = None
-        #: How fast the client sends, if that is looked at.
-        self.pace: Pace | None = None
-
-    def read(self, size: int) -> bytes:
-        """Return up to *size* bytes, none at the end of a complete body.
-
-        :raises RequestBroken: the body ended early or can't be read.
-        :raises UploadTooSlow: it did not come fast enough.
-        :raises PayloadTooLarge: the host application's own ``MAX_CONTENT_LENGTH`` is reached.
-        """
-        try:
-            data = self._waited_for(size)
-        except Exception as error:
-            # Deliberately wide: what a server raises here need not be an OSError, and an
-            # OSError let through would be taken for the provider's fault.
-            raise self._broken(f"could not be read after {self.received} bytes") from error
-        if not data:
-            self.ended = True
-            announced = self._content_length
-            if announced is not None and self.received < announced:
-                raise self._broken(f"ended after {self.received} of {announced} bytes")
-        self.received += len(data)
-        if self.most is not None and self.received > self.most:
-            raise request_too_large()
-        return data
-
-    def _waited_for(self, size: int) -> bytes:
-        if self.pace is None:
-            return self._stream.read(size)
-        data = b""
-        self.pace.begin(size)
-        try:
-            data = self._stream.read(size)
-        finally:
-            self.pace.rest(len(data))
-        return data
-
-    def _broken(self, how: str) -> RequestBroken:
-        self.ended = True
-        if self.pace is not None and self.pace.over:
-            return UploadTooSlow(
-                f"The upload was too slow: {self.received} bytes of the request body had come "
-                "when it was given up. Send it again over a faster connection."
-            )
-        return RequestBroken(f"The request body {how}; send the upload again.")
-
-    def discard(self, connection: socket.socket, *, most: int, seconds: float) -> None:
-        """Read on and keep nothing, until the end or one of the bounds is reached.
-
-        :param connection: the client's; no more is read from it after *seconds*, even if a
-            read is under way.
-        """
-
-        def stop() -> None:
-            with contextlib.suppress(OSError):  # The client may have closed it.
-                connection.shutdown(socket.SHUT_RD)
-
-        timer = threading.Timer(seconds, stop)
-        timer.daemon = True
-        timer.start()
-        self.most = None
-        try:
-            while most > 0 and not self.ended:
-                most -= len(self.read(64 * KIB))
-        except RequestBroken:
-            pass
-        finally:
-            timer.cancel()
 
 
 @dataclass(frozen=True)
@@ -190,6 +89,7 @@ class FormReader:
         After a head, :meth:`file_blocks` has to be read to its end before the next call.
 
         :raises InvalidRequest: the form is malformed.
+        :raises HeadersTooLarge: a part has too long headers.
         :raises PayloadTooLarge: a limit other than that of the file's size is exceeded.
         :raises RequestBroken: the body ended before the form did.
         """
@@ -219,7 +119,13 @@ class FormReader:
         if not isinstance(event.name, str):
             raise _malformed("a part's Content-Disposition names no field")
         headers = tuple(event.headers)
-        self._count(sum(len(name) + len(value) for name, value in headers))
+        size = sum(len(name) + len(value.encode()) for name, value in headers)
+        if size > self._settings.max_part_headers:
+            raise HeadersTooLarge(
+                f"A part of the form has more than {self._settings.max_part_headers} bytes of "
+                "headers."
+            )
+        self._count(size)
         dispositions = event.headers.getlist("Content-Disposition")
         if len(dispositions) > 1:
             raise _malformed("a part has more than one Content-Disposition")
@@ -237,6 +143,12 @@ class FormReader:
         for data in self._data():
             self._count(len(data))
             value += data
+            if len(value) > self._settings.max_field_bytes:
+                raise PayloadTooLarge(
+                    f"A field has more than {self._settings.max_field_bytes} bytes.",
+                    param=event.name,
+                    code="field_too_large",
+                )
         return FormField(event.name, bytes(value), headers)
 
     def _data(self) -> Iterator[bytes]:
@@ -305,11 +217,6 @@ class FormReader:
 
 def _malformed(what: str) -> InvalidRequest:
     return InvalidRequest(f"The multipart form is malformed: {what}.", code="malformed_form")
-
-
-def request_too_large() -> PayloadTooLarge:
-    """Return the error for a request above the host application's own limit."""
-    return PayloadTooLarge("The request is larger than this service accepts.")
 
 
 def file_too_large(settings: Settings) -> PayloadTooLarge:

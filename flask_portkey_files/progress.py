@@ -9,9 +9,10 @@ from types import TracebackType
 
 from flask import Flask, Response
 
+from .body import RequestBody
 from .call import FilesCall, Operation
 from .errors import FilesError
-from .multipart import FormReader, RequestBody
+from .multipart import FormReader
 from .providers.base import Answer
 from .signals import (
     AnswerHead,

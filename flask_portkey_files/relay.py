@@ -17,15 +17,16 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 from werkzeug.wsgi import get_input_stream
 
+from .body import RequestBody, request_too_large
 from .call import FilesCall, Operation
 from .digest import REQUEST_HEADER
-from .errors import FilesError, TooManyUploads, UpstreamError
+from .errors import FilesError, HeadersTooLarge, TooManyUploads, UpstreamError
 from .form import UploadForm
 from .headers import downstream_headers
 from .idempotency.once import Once, Upload, make_store
 from .idempotency.scope import Scope, key_of
 from .journey import Journeys
-from .multipart import FormReader, RequestBody, file_too_large, read_form, request_too_large
+from .multipart import FormReader, file_too_large, read_form
 from .origin import check_origin, origins
 from .pace import Watch
 from .progress import Progress
@@ -198,6 +199,7 @@ class Relay:
         return route
 
     def _answer(self, call: FilesCall, progress: Progress) -> Response:
+        _check_headers(self._settings.max_header_bytes)
         file_id = call.file_id
         if (
             file_id is not None
@@ -337,6 +339,19 @@ class Relay:
             # No sequence: its length would become the Content-Length.
             return make_response(iter(()), upstream.status, headers)
         return make_response([stream.ahead], upstream.status, headers)
+
+
+def _check_headers(most: int) -> None:
+    """Refuse a call with a header whose value is longer than *most* bytes.
+
+    :raises HeadersTooLarge: there is one.
+    """
+    for name, value in request.environ.items():
+        if name.startswith(("HTTP_", "CONTENT_")) and len(value) > most:
+            header = name.removeprefix("HTTP_").replace("_", "-").lower()
+            raise HeadersTooLarge(
+                f"The header {header} has more than {most} bytes.", param=header
+            )
 
 
 def _without(headers: Headers, name: str) -> Headers:

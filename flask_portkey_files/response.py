@@ -14,10 +14,10 @@ from flask import Response, request
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
+from .body import RequestBody
 from .digest import RESPONSE_HEADER
 from .errors import BrokenTransfer, FilesError, UpstreamError, envelope
 from .form import UploadForm
-from .multipart import RequestBody
 from .pace import Pace, Watch
 from .progress import Progress
 from .providers.base import UpstreamResponse

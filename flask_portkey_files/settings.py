@@ -46,6 +46,20 @@ class Settings:
     max_parts: int = _setting(
         64, least=2, doc="The most parts, fields and file together, that an upload may have."
     )
+    max_field_bytes: int = _setting(
+        64 * KIB, least=1, doc="The most bytes of the value of a form's field; 413 above it."
+    )
+    max_part_headers: int = _setting(
+        8 * KIB, least=256, doc="The most bytes of the headers of a form's part; 431 above it."
+    )
+    max_header_bytes: int = _setting(
+        32 * KIB,
+        least=256,
+        doc=(
+            "The most bytes of the value of each header of a call; 431 above it. The server's "
+            "own limit comes before."
+        ),
+    )
     connect_timeout: float = _setting(
         10.0, least=0.001, doc="Seconds to wait for a connection to the provider."
     )

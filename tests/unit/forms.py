@@ -6,7 +6,8 @@ import io
 
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
-from flask_portkey_files.multipart import FormReader, RequestBody
+from flask_portkey_files.body import RequestBody
+from flask_portkey_files.multipart import FormReader
 from flask_portkey_files.settings import Settings
 
 BOUNDARY = "b0undary"

@@ -65,6 +65,7 @@ ORDER = [
     "deadline",
     "egress",
     "pace",
+    "body",
     "spool",
     "uwsgi",
     "boundary",

@@ -101,3 +101,54 @@ def test_space_is_given_back_once() -> None:
     with pytest.raises(SpoolUnavailable):
         space.take(11)
     space.take(10)
+
+
+def test_headers_of_a_call() -> None:
+    gateway = client("http://127.0.0.1:1", max_header_bytes=1000)
+    for name in ("x-portkey-config", "x-portkey-metadata", "Authorization", "x-any", "Range"):
+        headers = {**HEADERS, name: "x" * 1001}
+        for method, path in (("GET", "/v1/files"), ("DELETE", "/v1/files/file-1")):
+            refused = gateway.open(path, method=method, headers=headers)
+            assert refused.status_code == 431
+            error = refused.get_json()["error"]
+            assert (error["code"], error["param"]) == ("headers_too_large", name.lower())
+            assert "xxx" not in refused.text
+        assert upload(gateway, LIVE, **{name: "x" * 1001}).status_code == 431
+    # One byte less, and it is judged by what it says.
+    assert gateway.get("/v1/files", headers={"x-portkey-config": "x" * 1000}).status_code == 400
+
+
+def part(*headers: str) -> bytes:
+    return "\r\n".join(("--b0undary", *headers, "", "value\r\n")).encode()
+
+
+DISPOSITION = 'Content-Disposition: form-data; name="purpose"'
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (DISPOSITION, f"X-Long: {'x' * 400}"),
+        (DISPOSITION, *(f"X-{number}: 1" for number in range(100))),
+        (f'{DISPOSITION}; filename="{"x" * 400}"',),
+        # By their bytes: half as many letters would do.
+        (DISPOSITION, f"X-Long: {'ä' * 200}"),
+    ],
+    ids=["long", "many", "filename", "bytes"],
+)
+def test_headers_of_a_part(headers: tuple[str, ...]) -> None:
+    gateway = client("http://127.0.0.1:1", max_part_headers=400)
+    refused = upload(gateway, part(*headers) + file(b"x") + END)
+    assert refused.status_code == 431
+    assert refused.get_json()["error"]["code"] == "headers_too_large"
+
+
+def test_a_field() -> None:
+    gateway = client("http://127.0.0.1:1", max_field_bytes=100)
+    for name in ("purpose", "other"):
+        refused = upload(gateway, field(name, "x" * 101) + file(b"x") + END)
+        assert refused.status_code == 413
+        error = refused.get_json()["error"]
+        assert (error["code"], error["param"]) == ("field_too_large", name)
+    # What is within it gets to the provider, which is not there.
+    assert upload(gateway, field("purpose", "x" * 100) + file(b"x") + END).status_code == 502

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flask_portkey_files.body import RequestBody
 from flask_portkey_files.errors import (
     FilesError,
     InvalidRequest,
@@ -17,7 +18,7 @@ from flask_portkey_files.errors import (
     RequestBroken,
 )
 from flask_portkey_files.form import FormField, UploadForm
-from flask_portkey_files.multipart import FormReader, RequestBody, read_form
+from flask_portkey_files.multipart import FormReader, read_form
 from flask_portkey_files.settings import KIB, Settings
 
 from .forms import CONTENT_TYPE, END, field, file, reader
