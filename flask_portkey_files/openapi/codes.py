@@ -9,6 +9,7 @@ from ..call import Operation
 from ..errors import (
     CrossOriginRequest,
     FilesError,
+    HeadersTooLarge,
     IdempotencyUnavailable,
     InvalidConfig,
     InvalidCredential,
@@ -255,6 +256,13 @@ CODES = (
         _UPLOAD,
     ),
     Code(
+        "field_too_large",
+        PayloadTooLarge,
+        "The value of the field in `param` has more bytes than "
+        "`PORTKEY_FILES_MAX_FIELD_BYTES`.",
+        _UPLOAD,
+    ),
+    Code(
         "payload_too_large",
         PayloadTooLarge,
         "The request is larger than the application's `MAX_CONTENT_LENGTH`.",
@@ -265,6 +273,13 @@ CODES = (
         KeyReused,
         "The `Idempotency-Key` was used for another upload: another file, file name or field.",
         _UPLOAD,
+    ),
+    Code(
+        "headers_too_large",
+        HeadersTooLarge,
+        "A header's value is longer than `PORTKEY_FILES_MAX_HEADER_BYTES`, and `param` names "
+        "it; or the headers of a part of the form are longer than "
+        "`PORTKEY_FILES_MAX_PART_HEADERS`.",
     ),
     Code(
         "unsupported_operation",

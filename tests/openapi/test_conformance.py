@@ -197,7 +197,11 @@ OF_SOME = [
     ),
     Faulty("upload", "invalid_digest", 400, headers={"x-portkey-file-sha256": "x"}),
     Faulty("upload", "digest_mismatch", 400, headers={"x-portkey-file-sha256": "0" * 64}),
-    Faulty("upload", "form_too_large", 413, data=form(note="x" * 200_000)),
+    Faulty("upload", "field_too_large", 413, data=form(note="x" * 70_000)),
+    Faulty(
+        "upload", "form_too_large", 413, data=form(**{f"f{n}": "x" * 50_000 for n in range(3)})
+    ),
+    Faulty("upload", "headers_too_large", 431, headers={"x-any": "x" * 40_000}),
     Faulty("upload", "invalid_idempotency_key", 400, headers={"Idempotency-Key": " "}),
 ]
 

