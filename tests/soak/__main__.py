@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import http.client
+import json
 import os
 import sys
 import tempfile
@@ -14,8 +16,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import psutil
 
 from ..streaming.wire import KEY
 from ..support.gunicorn import Gunicorn
@@ -28,11 +28,12 @@ MIB = 1024 * 1024
 WORKERS, THREADS = 2, 8
 
 #: How much more a worker may hold at the end than after the warm-up. Memory: each thread may
-#: come to keep some blocks more, if it gets a large file only then. In half an hour, that is
-#: what a leak of 1.3 KiB a call comes to. Descriptors: as many connections to the provider are
-#: kept as calls ever were at a time.
-MORE_MEMORY = 24 * MIB
+#: come to keep some blocks more, if it gets a large file only then. Descriptors: as many
+#: connections to the provider are kept as calls ever were at a time. Blocks of Python's own,
+#: one for each small object: some hundreds come and go.
+MORE_MEMORY = 32 * MIB
 MORE_DESCRIPTORS = THREADS
+MORE_BLOCKS = 2500
 
 #: The part of the time after which everything that is kept is there.
 WARM_UP = 0.3
@@ -44,10 +45,12 @@ class Sample:
 
     :param memory: resident, in bytes.
     :param descriptors: how many files and sockets are open.
+    :param blocks: how many blocks Python's own allocator has given out.
     """
 
     memory: dict[int, int]
     descriptors: dict[int, int]
+    blocks: dict[int, int]
 
 
 class Soak:
@@ -133,17 +136,18 @@ class Soak:
         self._gate.clear()
         for client in clients:
             client.idle.wait()
+        blocks = _blocks(gunicorn)
         samples = []
         for _ in range(30):
-            samples.append(_sample(gunicorn.workers()))
+            samples.append(
+                {w.pid: (w.memory_info().rss, w.num_fds()) for w in gunicorn.workers()}
+            )
             time.sleep(0.1)
-        return Sample(
-            {pid: min(s.memory.get(pid, 0) for s in samples) for pid in samples[-1].memory},
-            {
-                pid: min(s.descriptors.get(pid, 0) for s in samples)
-                for pid in samples[-1].descriptors
-            },
+        memory, descriptors = (
+            {pid: min(sample[pid][index] for sample in samples) for pid in samples[-1]}
+            for index in (0, 1)
         )
+        return Sample(memory, descriptors, blocks)
 
     def _strays(self, clients: list[Client]) -> list[str]:
         """Return what is wrong with what the provider has in the end."""
@@ -181,34 +185,46 @@ class Soak:
             f"{before.descriptors.get(pid, 0)} -> {now}"
             for pid, now in after.descriptors.items()
         )
+        blocks = ", ".join(
+            f"{now - before.blocks.get(pid, 0):+}" for pid, now in after.blocks.items()
+        )
         print(
             f"soak: {self._options.seconds:g} s, {book.calls.total()} calls "
             f"({', '.join(f'{name} {count}' for name, count in sorted(book.calls.items()))}), "
             f"{faults} with a fault ({100 * faults / max(1, book.calls.total()):.1f} %), "
             f"{book.acknowledged} uploads acknowledged, {self._provider.cut} seen cut; "
             f"{book.uploaded / MIB:.0f} MiB up, {book.downloaded / MIB:.0f} MiB down; "
-            f"workers' memory {memory} MiB, descriptors {descriptors}: "
+            f"workers' memory {memory} MiB, blocks {blocks}, descriptors {descriptors}: "
             + (f"{len(wrong)} WRONG" if wrong else "nothing wrong")
         )
 
 
-def _sample(workers: list[psutil.Process]) -> Sample:
-    return Sample(
-        {worker.pid: worker.memory_info().rss for worker in workers},
-        {worker.pid: worker.num_fds() for worker in workers},
-    )
+def _blocks(gunicorn: Gunicorn) -> dict[int, int]:
+    """Ask until each worker has answered, which of them does being chance."""
+    blocks: dict[int, int] = {}
+    end = time.monotonic() + 30
+    while len(blocks) < WORKERS and time.monotonic() < end:
+        with contextlib.closing(
+            http.client.HTTPConnection("127.0.0.1", gunicorn.port)
+        ) as connection:
+            connection.request("GET", "/blocks", headers={"Connection": "close"})
+            answer = json.load(connection.getresponse())
+            blocks[answer["pid"]] = answer["blocks"]
+    return blocks
 
 
 def _growth(before: Sample, after: Sample) -> list[str]:
     """Return what a worker holds too much of."""
-    if set(before.memory) != set(after.memory):
-        return [f"workers have died: there were {set(before.memory)}, now {set(after.memory)}"]
+    if set(before.memory) != set(after.memory) or set(before.blocks) != set(after.blocks):
+        return [f"not the same workers: {before}, and now {after}"]
     wrong = []
     for pid, memory in after.memory.items():
         if memory > before.memory[pid] + MORE_MEMORY:
             wrong.append(f"worker {pid} holds {memory / MIB:.1f} MiB, far more than before")
         if after.descriptors[pid] > before.descriptors[pid] + MORE_DESCRIPTORS:
             wrong.append(f"worker {pid} has {after.descriptors[pid]} descriptors open")
+        if (more := after.blocks[pid] - before.blocks[pid]) > MORE_BLOCKS:
+            wrong.append(f"worker {pid} has {more} blocks of memory more than before")
     return wrong
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
+import sys
 from typing import Any
 
 from flask import Flask
@@ -21,7 +23,7 @@ from flask_portkey_files import (
 CALL, FAULT = "x-soak-call", "x-soak-fault"
 
 #: What is broken on purpose: the process keeps some of each call.
-BREAKS = ("memory", "descriptors")
+BREAKS = ("memory", "descriptors", "objects")
 
 
 def create_app() -> Flask:
@@ -38,6 +40,13 @@ def create_app() -> Flask:
     )
     providers = {"local": OpenAICompatible(f"{address}/v1")}
     app.register_blueprint(create_blueprint(resolve, providers=providers), url_prefix="/v1")
+
+    @app.get("/blocks")
+    def blocks() -> dict[str, int]:
+        """How many blocks Python's own allocator has given out in this worker."""
+        gc.collect()
+        return {"pid": os.getpid(), "blocks": sys.getallocatedblocks()}
+
     _break(app, os.environ.get("SOAK_BREAK"))
     return app
 
@@ -46,7 +55,10 @@ def _break(app: Flask, what: str | None) -> None:
     kept: list[Any] = []
 
     def keep(sender: Flask, **arguments: Any) -> None:
-        kept.append(os.urandom(50_000) if what == "memory" else socket.socket())
+        if what == "descriptors":
+            kept.append(socket.socket())
+        else:
+            kept.append(os.urandom(50_000) if what == "memory" else [object() for _ in "1234"])
 
     if what in BREAKS:
         call_started.connect(keep, app, weak=False)
