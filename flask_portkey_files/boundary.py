@@ -21,6 +21,8 @@ class Decoder(MultipartDecoder):
     just fits. If a block ends one byte behind the boundary's text, it therefore lets go of the
     CR before it as if it belonged to the file. And of a part without a body (RFC 2046, 5.1.1),
     whose boundary comes right behind its head, it lets go of all that is there of the boundary.
+    And where a block ends between the CR and the LF of a boundary's line, it takes the LF for
+    the beginning of a head, which ends there if an empty line follows.
     """
 
     @property
@@ -38,7 +40,19 @@ class Decoder(MultipartDecoder):
             line_break = _LINE_BREAK.match(self.buffer)
             if line_break and self._may_be_boundary(bytes(self.buffer[line_break.end() :])):
                 return NEED_DATA
+        if not self.complete and self.buffer.endswith(b"\r") and self._ends_in_boundary():
+            return NEED_DATA
         return super().next_event()
+
+    def _ends_in_boundary(self) -> bool:
+        """Return whether a boundary's line is all that is left, but for half its line break."""
+        if self.state is State.PREAMBLE:
+            found = self.preamble_re.search(self.buffer)
+        elif self.state in {State.DATA_START, State.DATA}:
+            found = self.boundary_re.search(self.buffer)
+        else:
+            return False
+        return found is not None and found.end() == len(self.buffer)
 
     def _last_partial_boundary_index(self, data: bytes | bytearray) -> int:
         """Return where a boundary begins at the end of *data*, its length if none may."""

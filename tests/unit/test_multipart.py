@@ -385,6 +385,24 @@ def test_a_part_that_ends_with_its_head(blanks: bytes) -> None:
         assert drain(form) == (b"", [("late", b"yes")])
 
 
+def test_a_block_that_ends_within_the_line_break_of_a_boundary() -> None:
+    """werkzeug's own decoder takes the LF for an empty head, if an empty line follows."""
+    purpose, content = (
+        part.replace(b"\r\n", b"\r\n\n", 1) for part in (field("purpose", "batch"), file(b"x"))
+    )
+    body = purpose + content + field("late", "yes").replace(b"\r\n", b"\r\n\n", 1) + END
+    for cut in range(1, len(body)):
+        pieces = [body[:cut], body[cut:]]
+
+        class Stream:
+            def read(self, size: int, pieces: list[bytes] = pieces) -> bytes:
+                return pieces.pop(0) if pieces else b""
+
+        request = RequestBody(Stream(), content_length=None)
+        form = read_form(FormReader(request, CONTENT_TYPE, Settings()), Settings(), live=True)
+        assert drain(form) == (b"x", [("late", b"yes")])
+
+
 def test_blanks_behind_a_boundary() -> None:
     end = b"--b0undary-- \t \r\n"
     body = field("purpose", "batch") + file(b"content") + end
