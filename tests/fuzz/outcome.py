@@ -10,10 +10,11 @@ import multipart  # type: ignore[import-untyped]
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
+from flask_portkey_files.body import RequestBody
 from flask_portkey_files.encoder import FormEncoder
 from flask_portkey_files.errors import FilesError
 from flask_portkey_files.form import FileBody, FormField
-from flask_portkey_files.multipart import FormReader, RequestBody, read_form
+from flask_portkey_files.multipart import FormReader, read_form
 from flask_portkey_files.settings import Settings
 
 #: Larger than any form here: limits have tests of their own.
