@@ -321,6 +321,10 @@ class Answer(http.client.HTTPResponse):
             self.close()
             raise
         self.source.deadline = deadlines.end
+        if self.length is None and not self.chunked and isinstance(sock, ssl.SSLSocket):
+            # The connection's end is the body's only with TLS's own mark of it (RFC 9112, 9.8):
+            # anybody on the way can cut the connection itself.
+            sock.suppress_ragged_eofs = False
 
     def begin(self) -> None:
         """Read the head."""

@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -374,6 +374,34 @@ class TestBodies:
             )
             assert (response.status, response.json()) == (413, {})
             response.close()
+
+    @pytest.mark.parametrize("whole", [True, False])
+    def test_an_answer_over_tls_without_a_length(
+        self, certificate: Path, context: ssl.SSLContext, whole: bool
+    ) -> None:
+        """Whoever cuts the connection can't say for TLS that it has ended."""
+
+        def script(connection: Connection) -> None:
+            with context.wrap_socket(connection.sock, server_side=True) as tls:
+                answering = Connection(tls)
+                answering.read_head()
+                answering.send(b"HTTP/1.1 200 OK\r\n\r\nthe beginning")
+                if whole:
+                    with suppress(ssl.SSLEOFError):  # The other side has no such mark for us.
+                        tls.unwrap()
+
+        get = UpstreamRequest(method="GET", url="", headers=Headers())
+        with Upstream(script) as upstream:
+            transport = Transport(Settings(ca_bundle=str(certificate)))
+            get = replace(get, url=upstream.url.replace("http", "https"))
+            with closing(transport.send(get, provider="acme")) as response:
+                blocks = response.blocks()
+                if whole:
+                    assert b"".join(blocks) == b"the beginning"
+                else:
+                    assert next(blocks) == b"the beginning"
+                    with pytest.raises(UpstreamError):
+                        next(blocks)
 
     def test_more_than_an_answer_over_tls(
         self, certificate: Path, context: ssl.SSLContext
