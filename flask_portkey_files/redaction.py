@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from werkzeug.datastructures import EnvironHeaders
 
@@ -14,18 +15,22 @@ MASK = "***"
 # Names whose values are secrets: of headers, options, fields of JSON and XML.
 # Bounded, since a line of a log may be one long word.
 _NAME = (
-    r"(?<![\w-])[\w-]{0,40}(?:authorization|api[-_]?key|secret|token|passw(?:or)?d|credential|signature"
-    r"|cookie|service[-_]account[-_]json|access[-_]key)[\w-]{0,40}"
+    r"(?<![\w-])[\w-]{0,40}(?:authorization|secret|token|passw(?:or)?d|credential|signature|cookie"
+    r"|service[-_]account[-_]json"
+    r"|(?:api|access|account|customer|functions|private|subscription)[-_]?key)[\w-]{0,40}"
 )
 _IS_NAME = re.compile(_NAME, re.IGNORECASE)
 # Short names are such only in a query.
-_IN_QUERY = rf"(?:{_NAME}|key|sig|code|auth)"
+_IN_QUERY = rf"(?:{_NAME}|key|sig|code|auth|assertion)"
 
 _PATTERNS = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        # A config can hold anything, up to the end of its header.
-        r"(x-portkey-config[\"']?\s*[:=,]\s*[bu]?[\"']?)()[^\r\n]+",
+        # A private key in PEM, its line breaks escaped or not, up to where it was cut off.
+        r"()()-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----"
+        r"(?s:.)*?(?:-----END [A-Z ]{0,20}PRIVATE KEY-----|\Z)",
+        # A config can hold anything, up to the end of its header, as can JSON.
+        r"((?:x-portkey-config|service[-_]account[-_]json)[\"']?\s*[:=,]\s*[bu]?[\"']?)()[^\r\n]+",
         r"(\b(?:set-)?cookie2?\s*:\s*)()[^\r\n]+",
         # Authorization: Bearer token, also as Python and JSON write a mapping or a pair.
         rf"({_NAME}\\?[\"']?\s*[:=,]\s*[bu]?)(\\?[\"'])(?:(?!\2)[^\r\n])+",
@@ -37,7 +42,7 @@ _PATTERNS = tuple(
         # The password of an address.
         r"(\b[a-z][a-z0-9+.-]{0,20}://[^\s/:@\"']*:)()[^\s/@\"']+(?=@)",
         # A JSON Web Token, and keys that show whose they are.
-        r"()()\beyJ[\w-]{6,}\.[\w-]+\.[\w-]*",
+        r"()()(?<![\w-])eyJ[\w-]{6,}\.[\w-]+\.[\w-]*",
         r"()()\b(?:sk|pk|rk|gsk|xai|r8|fw|hf|tgp|nvapi|key)[-_][\w-]{16,}",
         r"()()\b(?:(?:AKIA|ASIA)[0-9A-Z]{12,}|AIza[\w-]{30,}|ya29\.[\w-]{10,})",
     )
@@ -119,15 +124,37 @@ class SecretsFilter(logging.Filter):
         clean = redact(message, self._secrets)
         if clean != message:
             record.msg, record.args = clean, None
-        if record.exc_info and not record.exc_text:
+        if record.exc_info:
             # What a formatter takes if it is there.
-            record.exc_text = logging.Formatter().formatException(record.exc_info)
+            shown = record.exc_text or logging.Formatter().formatException(record.exc_info)
+            record.exc_text = redact(shown, self._secrets)
+            if record.exc_text != shown:
+                # One that writes JSON would make the text anew.
+                record.exc_info = None
         for name, value in list(vars(record).items()):
-            if isinstance(value, str) and name not in _OWN:
-                hidden = is_secret(name) and name not in _PLAIN
-                setattr(record, name, MASK if hidden else redact(value, self._secrets))
+            if name not in _OWN:
+                named = "" if name in _PLAIN else name
+                setattr(record, name, self._masked(named, value))
         return True
 
+    def _masked(self, name: str, value: Any, depth: int = 0) -> Any:
+        """Return *value*, which stands under *name*, with what is secret of it masked."""
+        if isinstance(value, str):
+            return MASK if is_secret(name) else redact(value, self._secrets)
+        if isinstance(value, bytes):
+            return self._masked(name, value.decode("latin-1")).encode("latin-1")
+        if not isinstance(value, (Mapping, list, tuple)):
+            return value
+        if depth == _MAX_DEPTH:  # It may have itself in it.
+            return MASK
+        if isinstance(value, Mapping):
+            return {key: self._masked(str(key), value[key], depth + 1) for key in value}
+        items = [self._masked(name, item, depth + 1) for item in value]
+        return tuple(items) if isinstance(value, tuple) else items
+
+
+#: How deep a field may be nested before what is further down is masked.
+_MAX_DEPTH = 10
 
 #: A record's attributes that come from no value of the program's.
 _PLAIN = frozenset(vars(logging.makeLogRecord({})))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 import time
+from typing import Any
 
 import pytest
 
@@ -46,6 +48,13 @@ KEY = "k3y-That-M4tters"
         f"<SecretAccessKey>{KEY}</SecretAccessKey>",
         f"the token is Bearer {KEY}",
         f"api_key='{KEY}'",
+        f'"private_key": "{KEY}"',
+        f"{{'private_key_id': '1', 'private_key': '{KEY}'}}",
+        f'x-portkey-vertex-service-account-json: {{"type": "a", "client": "{KEY}"}}',
+        f"DefaultEndpointsProtocol=https;AccountKey={KEY};EndpointSuffix=x",
+        f"Endpoint=sb://x/;SharedAccessKey={KEY}",
+        f"Ocp-Apim-Subscription-Key: {KEY}",
+        f"grant_type=jwt-bearer&assertion={KEY}",
     ],
 )
 def test_named(text: str) -> None:
@@ -72,6 +81,15 @@ def test_known_by_its_shape(key: str) -> None:
     assert redact(f"sent {key}, and more") == f"sent {MASK}, and more"
 
 
+@pytest.mark.parametrize("line_break", ["\n", "\\n", "\\\\n"])
+@pytest.mark.parametrize("kind", ["", "RSA ", "EC ", "ENCRYPTED "])
+def test_private_keys(kind: str, line_break: str) -> None:
+    lines = [f"-----BEGIN {kind}PRIVATE KEY-----", KEY, KEY, f"-----END {kind}PRIVATE KEY-----"]
+    assert redact(f"read {line_break.join(lines)} from") == f"read {MASK} from"
+    # One that was cut off, too.
+    assert redact(f"read {line_break.join(lines[:3])}") == f"read {MASK}"
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -85,7 +103,23 @@ def test_nothing_else_is_touched(text: str) -> None:
     assert redact(text) == text
 
 
-@pytest.mark.parametrize("text", ["a", "key-", "sk-a.", "a://", "?key", "=\"'", "Bearer "])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "a",
+            "key-",
+            "sk-a.",
+            "a://",
+            "?key",
+            "=\"'",
+            "Bearer ",
+            "eyJaaaaaa-",
+            "eyJaaaaaa.a-",
+        ),
+        "-----BEGIN PRIVATE KEY-----",
+    ],
+)
 def test_time_grows_with_the_length_only(text: str) -> None:
     """A line of a log may be a client's to write: none takes for ever."""
 
@@ -126,11 +160,42 @@ class TestFilter:
         assert KEY not in stream.getvalue()
         assert f"ValueError: Authorization: {MASK}" in stream.getvalue()
 
+    def test_tracebacks_that_a_formatter_makes_itself(self) -> None:
+        """As those that write JSON do, which do not look at ``exc_text``."""
+        for text, kept in ((f"Bearer {KEY}", False), ("nothing to hide", True)):
+            try:
+                raise ValueError(text)
+            except ValueError:
+                info = sys.exc_info()
+            record = logging.makeLogRecord({"msg": "failed", "exc_info": info})
+            assert SecretsFilter().filter(record)
+            assert (record.exc_info is not None) is kept
+            assert "ValueError" in logging.Formatter().format(record)
+
     def test_extra_fields(self) -> None:
         record = logging.makeLogRecord({"api_key": KEY, "url": f"http://x/?key={KEY}", "n": 1})
         assert SecretsFilter().filter(record)
         assert (record.__dict__["api_key"], record.__dict__["n"]) == (MASK, 1)
         assert record.__dict__["url"] == f"http://x/?key={MASK}"
+
+    def test_extra_fields_with_more_in_them(self) -> None:
+        headers: dict[str, Any] = {
+            "Authorization": f"Bearer {KEY}",
+            "Host": "x",
+            "Cookie": None,
+            "tokens": 1,
+        }
+        headers["itself"] = headers
+        extra: dict[str, Any] = {"headers": headers}
+        extra["lines"] = [f"api_key={KEY}", ("a", b"token=" + KEY.encode())]
+        record = logging.makeLogRecord(extra)
+        assert SecretsFilter().filter(record)
+        told = vars(record)["headers"]
+        assert told.pop("itself")["Authorization"] == MASK
+        assert told == {"Authorization": MASK, "Host": "x", "Cookie": None, "tokens": 1}
+        assert vars(record)["lines"] == [f"api_key={MASK}", ("a", f"token={MASK}".encode())]
+        # What the caller has is the caller's.
+        assert headers["Authorization"] == f"Bearer {KEY}"
 
     def test_what_it_is_told(self) -> None:
         logger, stream = self.logged("plain words", "")
