@@ -168,6 +168,8 @@ def refusal(response: requests.Response) -> Failed:
     try:
         error = response.json()["error"]
         message, code = error["message"], error.get("code")
+        if (code, error.get("param")) == ("invalid_route", "x-portkey-provider"):
+            message = f"{message}: --provider, --virtual-key or --config says where to"
     except (ValueError, KeyError, TypeError, AttributeError):
         return Failed(f"The answer is {status} {response.reason}.", status=status)
     return Failed(f"{message} ({status})", code=code and str(code), status=status)

@@ -15,10 +15,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from ..errors import IdempotencyUnavailable, UploadInProgress
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 #: For how many seconds a statement waits for those of other workers.
 PATIENCE = 10.0
@@ -71,11 +73,10 @@ class SQLiteStore:
         path = self._locks / name
         with self._usable():
             self._get_ready()
-            # No lock at all is better than one that outlives its process.
-            lock = FileLock(path, mode=0o600, fallback_to_soft=False)
+            lock = _lock(path)
             try:
                 lock.acquire(timeout=wait, poll_interval=_POLL)
-            except Timeout:
+            except TimeoutError:
                 raise UploadInProgress from None
         try:
             yield SQLiteClaim(self, name)
@@ -132,7 +133,7 @@ class SQLiteStore:
         if self._private:
             _check_private(self._folder)
         self._locks.mkdir(mode=0o700, exist_ok=True)
-        with FileLock(self._folder / "lock", timeout=PATIENCE, mode=0o600):
+        with _lock(self._folder / "lock").acquire(timeout=PATIENCE):
             # Only if it is not there: to close it would end every lock that SQLite has on it in
             # this process. The journal gets its mode from SQLite.
             with contextlib.suppress(FileExistsError):
@@ -145,9 +146,9 @@ class SQLiteStore:
     def _sweep(self) -> None:
         """Remove the files of locks whose processes were killed long ago."""
         for path in self._locks.iterdir():
-            with contextlib.suppress(OSError, Timeout):
+            with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime > 24 * 60 * 60:
-                    with FileLock(path, mode=0o600, fallback_to_soft=False).acquire(timeout=0):
+                    with _lock(path).acquire(timeout=0):
                         path.unlink()
 
 
@@ -184,6 +185,18 @@ def default_folder() -> Path:
     """Return the folder of a store that is given none: each user has one on each machine."""
     user = os.getuid() if hasattr(os, "getuid") else "user"
     return Path(tempfile.gettempdir()) / f"flask-portkey-files-{user}"
+
+
+def _lock(path: Path) -> FileLock:
+    """Return the operating system's lock on *path*, not yet taken.
+
+    No lock at all is better than one that outlives its process.
+    """
+    # With the first key, not with the package: filelock brings asyncio along, and takes tens of
+    # milliseconds to import.
+    from filelock import FileLock
+
+    return FileLock(path, mode=0o600, fallback_to_soft=False)
 
 
 def _check_private(folder: Path) -> None:

@@ -167,6 +167,11 @@ class TestList:
         assert result.exit_code == 1
         assert result.stderr == "Error: The stand-in was told to answer 401. (401)\n"
 
+    def test_without_a_provider(self, app: Flask) -> None:
+        result = app.test_cli_runner().invoke(args=["portkey-files", "list"])
+        assert result.exit_code == 1
+        assert "--provider, --virtual-key or --config says where to (400)" in result.stderr
+
     def test_no_files_api(self, run: Run, upstream: Upstream) -> None:
         upstream.answer_next(200, body=b"<html>", headers={"Content-Type": "text/html"})
         result = run("list")

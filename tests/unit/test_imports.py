@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -185,6 +187,23 @@ OUTSIDE = {
         "transport",
     },
 }
+#: What takes long to import, or only some need: the package alone brings none of it.
+LATER = {
+    "asyncio",
+    "azure",
+    "boto3",
+    "botocore",
+    "filelock",
+    "google.auth",
+    "multipart",
+    "opentelemetry",
+    "prometheus_client",
+    "redis",
+    "rich",
+    f"{NAME}.manager",
+    f"{NAME}.openapi",
+    f"{NAME}.testing",
+}
 IO = {"socket", "ssl", "http", "urllib.request", "subprocess", "asyncio"}
 
 
@@ -234,6 +253,15 @@ def test_outside_packages_stay_where_they_belong(module: str) -> None:
 @pytest.mark.parametrize("module", [m for m in ORDER if m.startswith("providers")])
 def test_providers_do_no_io(module: str) -> None:
     assert not {name for name in imports(FILES[module]) if name in IO}
+
+
+def test_what_only_some_need_is_imported_later() -> None:
+    code = f"import sys, {NAME}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True, timeout=60
+    )
+    assert NAME in done.stdout.split()
+    assert not LATER & set(done.stdout.split())
 
 
 def test_public_names_are_marked_as_such() -> None:
