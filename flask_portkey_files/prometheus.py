@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http
 import os
+import struct
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +40,10 @@ MAX_CODES = 100
 #: The folder through which the worker processes of a server share what they count, as
 #: prometheus_client has it: https://prometheus.github.io/client_python/multiprocess/
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+#: How often the workers' files are looked at, and how many seconds later again.
+_LOOKS = 20
+_PAUSE = 0.01
 
 _EXTENSION = "portkey_files_prometheus"
 #: Where a registry keeps them.
@@ -76,7 +83,13 @@ def metrics_view(registry: CollectorRegistry = REGISTRY) -> Callable[[], Respons
             shown = CollectorRegistry()
             MultiProcessCollector(shown)  # type: ignore[no-untyped-call]
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return Response(encode(shown), content_type=content_type)
+        for _ in range(_LOOKS):
+            # Between its making and its first write, a worker's file is empty, and
+            # prometheus_client (0.26) finds no number in it.
+            with contextlib.suppress(struct.error):
+                return Response(encode(shown), content_type=content_type)
+            time.sleep(_PAUSE)
+        return Response("A worker's metrics can't be read yet.\n", 503, mimetype="text/plain")
 
     return metrics
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import math
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -230,3 +231,26 @@ def test_the_view(
     other = call(app, "GET", "/metrics", headers=asked)
     assert other.content_type.startswith("application/openmetrics-text")
     assert other.text.endswith("# EOF\n")
+
+
+def test_a_workers_file_that_is_only_just_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is empty for a moment, in which the library can't read it."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    made = tmp_path / "counter_1.db"
+    made.touch()
+    app = Flask(__name__)
+    app.add_url_rule("/metrics", view_func=metrics_view())
+    looks = []
+
+    def write(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            made.write_bytes(bytes(64))
+
+    monkeypatch.setattr("time.sleep", write)
+    assert app.test_client().get("/metrics").status_code == 200
+    assert len(looks) == 3
+    made.write_bytes(b"")
+    assert app.test_client().get("/metrics").status_code == 503
