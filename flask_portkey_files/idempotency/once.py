@@ -200,8 +200,10 @@ class _Attempt:
 
     def _find(self, before: Ending, form: UploadForm) -> Response | None:
         """Return the answer that an earlier upload would have had, if it was stored."""
+        # By a clock that nobody sets: one that was set back would make it a long wait.
+        end = time.monotonic() + min(SETTLING, before.ended + SETTLING - time.time())
         while (found := self._look(before, form)) is None:
-            if before.settled or time.time() >= before.ended + SETTLING:
+            if before.settled or time.monotonic() >= end:
                 return None
             time.sleep(LOOK_EVERY)
         return found
@@ -230,7 +232,8 @@ class _Attempt:
                 leg,
                 self._upload.call,
                 form,
-                since=noted.started,
+                # It began before now, also if the clock has been set back.
+                since=min(noted.started, time.time()),
                 end=self._upload.progress.deadline,
             )
             for found in search.files():
@@ -304,7 +307,7 @@ def _read(text: str | None) -> Entry | None:
 
 def _file_id(body: bytes) -> str | None:
     """Return the id of the file in an answer, ``None`` if there is none."""
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         told = json.loads(body)
         if isinstance(told, dict) and told.get("id"):
             return str(told["id"])

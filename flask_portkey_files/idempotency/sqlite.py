@@ -53,12 +53,18 @@ class SQLiteStore:
     """
 
     def __init__(self, folder: str | None = None) -> None:
-        self._private = folder is None
-        self._folder = default_folder() if folder is None else Path(folder)
-        self._database = self._folder / "uploads.sqlite3"
-        self._locks = self._folder / "locks"
+        self._given = folder
         #: The process that has found everything in its place.
         self._ready_in: int | None = None
+
+    @property
+    def _folder(self) -> Path:
+        # Not before it is needed: there may be no folder for temporary files.
+        return default_folder() if self._given is None else Path(self._given)
+
+    @property
+    def _database(self) -> Path:
+        return self._folder / "uploads.sqlite3"
 
     def get(self, name: str) -> str | None:
         """Return the text under *name*."""
@@ -70,9 +76,9 @@ class SQLiteStore:
     @contextlib.contextmanager
     def claim(self, name: str, *, wait: float) -> Iterator[SQLiteClaim]:
         """Hold the lock on *name* for as long as the block lasts."""
-        path = self._locks / name
         with self._usable():
             self._get_ready()
+            path = self._folder / "locks" / name
             lock = _lock(path)
             try:
                 lock.acquire(timeout=wait, poll_interval=_POLL)
@@ -103,7 +109,8 @@ class SQLiteStore:
         except sqlite3.IntegrityError:
             raise
         except (OSError, NotImplementedError, sqlite3.Error) as error:
-            logger.error("the store of uploads in %s can't be used: %s", self._folder, error)
+            where = self._given or "the system's folder for temporary files"
+            logger.error("the store of uploads in %s can't be used: %s", where, error)
             raise IdempotencyUnavailable from error
 
     @contextlib.contextmanager
@@ -127,13 +134,15 @@ class SQLiteStore:
 
     def _get_ready(self) -> None:
         """Make what is missing, once in each process."""
+        folder = self._folder
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if self._given is None:
+            # Each time: what is old in such a place is removed, and then anybody may make it.
+            _check_private(folder)
         if self._ready_in == os.getpid() and self._database.exists():
             return
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        if self._private:
-            _check_private(self._folder)
-        self._locks.mkdir(mode=0o700, exist_ok=True)
-        with _lock(self._folder / "lock").acquire(timeout=PATIENCE):
+        (folder / "locks").mkdir(mode=0o700, exist_ok=True)
+        with _lock(folder / "lock").acquire(timeout=PATIENCE):
             # Only if it is not there: to close it would end every lock that SQLite has on it in
             # this process. The journal gets its mode from SQLite.
             with contextlib.suppress(FileExistsError):
@@ -145,7 +154,7 @@ class SQLiteStore:
 
     def _sweep(self) -> None:
         """Remove the files of locks whose processes were killed long ago."""
-        for path in self._locks.iterdir():
+        for path in (self._folder / "locks").iterdir():
             with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime > 24 * 60 * 60:
                     with _lock(path).acquire(timeout=0):
@@ -206,6 +215,6 @@ def _check_private(folder: Path) -> None:
     """
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode):
-        raise PermissionError("it is no folder")
+        raise PermissionError(f"{folder} is no folder")
     if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o077):
-        raise PermissionError("it is not this user's alone")
+        raise PermissionError(f"{folder} is not this user's alone")

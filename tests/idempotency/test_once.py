@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sqlite3
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -323,6 +324,31 @@ def test_after_an_answer_nothing_is_waited_for(
     assert service.upload().status_code == 200
 
 
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_clock_that_was_set_back(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, stored: bool
+) -> None:
+    provider = Cut()
+    service = Service(tmp_path, Target("openai", api_key="k", base_url=run(provider)))
+    now = time.time
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: now() + 24 * 60 * 60)
+        assert service.upload().status_code == 502
+    provider.cuts = False
+    if not stored:
+        provider.files.clear()
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        assert len(waits) < 20
+
+    monkeypatch.setattr(time, "sleep", wait)
+    answer = service.upload()
+    assert (answer.status_code, replayed(answer)) == (200, stored)
+    assert len(provider.files) == 1
+
+
 # --- Lost answers ---------------------------------------------------------------------------
 
 
@@ -609,6 +635,16 @@ def test_an_empty_file(tmp_path: Path, run: Run) -> None:
 
 
 # --- The store ------------------------------------------------------------------------------
+
+
+def test_an_answer_that_is_nested_without_end_is_an_answer(tmp_path: Path) -> None:
+    service = Service(tmp_path, Target("openai", api_key="k"))
+    with requests_mock.Mocker() as mocker:
+        mocker.post(FILES, text="[" * 200_000)
+        for again in (False, True):
+            answer = service.upload()
+            assert (answer.status_code, replayed(answer)) == (200, again)
+            assert answer.text == "[" * 200_000
 
 
 def test_a_store_that_is_none(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import multiprocessing
 import os
@@ -261,6 +262,35 @@ def test_the_default_folder_must_be_this_users(
     folder.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(IdempotencyUnavailable):
         SQLiteStore().get("0")
+
+
+def test_the_default_folder_is_looked_at_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Folders for temporary files are cleaned up, and then anybody may make one there."""
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    folder = sqlite_store.default_folder()
+    store = SQLiteStore()
+    _use(store, "1")
+    folder.chmod(0o755)
+    with pytest.raises(IdempotencyUnavailable):
+        store.get("1")
+    with pytest.raises(IdempotencyUnavailable):
+        _use(store, "2")
+
+
+def test_no_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that may write nowhere: who sends no key is not disturbed."""
+
+    def fail() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", fail)
+    store = SQLiteStore()
+    with pytest.raises(IdempotencyUnavailable):
+        store.get("0")
+    with pytest.raises(IdempotencyUnavailable):
+        _use(store, "0")
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
