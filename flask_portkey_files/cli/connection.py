@@ -104,7 +104,7 @@ class Connection:
         """
         for attempt in range(TRIES):
             with self.open(method, path, params=params, headers=headers, body=body) as response:
-                content = response.content
+                response.content  # noqa: B018 - reads it
             last = body is not None or attempt == TRIES - 1
             if response.status_code not in PASSING or last:
                 break
@@ -113,14 +113,10 @@ class Connection:
             raise refusal(response)
         try:
             answer = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
-            raise Failed(
-                f"What answered {response.status_code} at {self.base_url} is no Files API "
-                f"({content[:80].decode('utf-8', 'replace')!r}).",
-                status=response.status_code,
-            )
+            raise self._no_files_api(response)
         return answer, response
 
     def files(
@@ -136,8 +132,11 @@ class Connection:
             named = {"purpose": purpose, "order": order, "after": after}
             params = {name: value for name, value in named.items() if value is not None}
             params["limit"] = str(min(left or PAGE, PAGE))
-            page, _ = self.ask("GET", "/files", params=params)
-            data = [file for file in page.get("data") or () if isinstance(file, dict)]
+            page, response = self.ask("GET", "/files", params=params)
+            told = page.get("data") or []
+            if not isinstance(told, list):
+                raise self._no_files_api(response)
+            data = [file for file in told if isinstance(file, dict)]
             yield from data[:left]
             if left is not None:
                 left -= len(data)
@@ -147,6 +146,13 @@ class Connection:
             if last == after:
                 raise Failed("The list does not go on: `after` is ignored.")
             after = last
+
+    def _no_files_api(self, response: requests.Response) -> Failed:
+        return Failed(
+            f"What answered {response.status_code} at {self.base_url} is no Files API "
+            f"({response.content[:80].decode('utf-8', 'replace')!r}).",
+            status=response.status_code,
+        )
 
 
 def file_path(file_id: str) -> str:

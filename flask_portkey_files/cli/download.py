@@ -24,6 +24,10 @@ from .output import Failed, counted, json_line, plain, say, size
 _BLOCK = 256 * 1024
 STDOUT = "-"
 
+#: In bytes. Most disks take 255, of which what marks a part needs some.
+_LONGEST_NAME = 200
+_LONGEST_ENDING = 20
+
 _RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+)")
 
 
@@ -225,7 +229,7 @@ def _one(
         if output is not None and folder is None
         else (folder or Path()) / safe_name(str(known.get("filename") or file_id))
     )
-    if target.exists() and not force:
+    if os.path.lexists(target) and not force:
         raise Failed(f"{target} is there already: --force replaces it.")
     length = known.get("bytes")
     download = _Download(
@@ -250,9 +254,17 @@ def _one(
 
 
 def safe_name(name: str) -> str:
-    """Return the last part of a file's name, which is whatever somebody called it."""
-    last = re.split(r"[/\\]", plain(name))[-1].strip()
-    return last if last.strip(".") else "file"
+    """Return what a file can be called here of its name, which is whatever somebody chose.
+
+    That is its last part, not too long for a disk, and no hidden file: some of those are read
+    by shells and other programs of their own accord.
+    """
+    last = re.split(r"[/\\]", plain(name))[-1].strip().lstrip(". ")
+    stem, ending = os.path.splitext(last)
+    ending = ending if len(ending.encode()) <= _LONGEST_ENDING else ""
+    room = _LONGEST_NAME - len(ending.encode())
+    stem = (stem if ending else last).encode()[:room].decode(errors="ignore")
+    return stem + ending or "file"
 
 
 def _to_stdout(connection: Connection, file_id: str) -> None:

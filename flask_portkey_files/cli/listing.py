@@ -110,10 +110,17 @@ def _details(file: dict[str, Any]) -> str:
             if isinstance(value, int) and value >= 1024:
                 text += f" ({value} bytes)"
         elif name.endswith("_at") and isinstance(value, (int, float)):
-            moment = datetime.datetime.fromtimestamp(value, datetime.timezone.utc)
-            text = f"{moment:%Y-%m-%d %H:%M:%S} UTC ({when(value)})"
+            text = _moment(value)
         else:
             text = "-" if value is None else str(value)
         rows.append((name, plain(text)))
     _, *lines = table(("", ""), rows).splitlines()
     return "\n".join(lines)
+
+
+def _moment(timestamp: float) -> str:
+    try:
+        moment = datetime.datetime.fromtimestamp(timestamp, datetime.timezone.utc)
+    except (OverflowError, ValueError, OSError):  # Such as one in milliseconds.
+        return str(timestamp)
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC ({when(timestamp)})"

@@ -11,10 +11,15 @@ from typing import Any
 import click
 
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
+#: More bytes, or seconds, than there can be.
+_MOST = 2**63
 _PERIODS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
-# What a terminal would act on: a file's name is whatever somebody called it.
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# What a terminal would act on, and half characters, which none can show: a file's name is
+# whatever somebody called it.
+_CONTROLS = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 class Failed(click.ClickException):
@@ -45,7 +50,7 @@ def plain(text: str) -> str:
 
 def size(count: Any) -> str:
     """Return a number of bytes for people, such as ``1.5 MiB``; ``-`` if it is none."""
-    if not isinstance(count, int):
+    if not isinstance(count, int) or abs(count) > _MOST:
         return "-"
     if abs(count) < 1024:
         return f"{count} B"
@@ -59,7 +64,7 @@ def size(count: Any) -> str:
 
 def when(timestamp: Any, *, now: float | None = None) -> str:
     """Return how long ago *timestamp*, in seconds since 1970, was, or how long until then."""
-    if not isinstance(timestamp, (int, float)):
+    if not isinstance(timestamp, (int, float)) or not abs(timestamp) <= _MOST:
         return "-"
     seconds = (time.time() if now is None else now) - timestamp
     length, unit = next(

@@ -11,7 +11,7 @@ import click
 from flask import Blueprint
 
 from .connection import Connection, connected, file_path
-from .output import Failed, counted, files_table, json_line, json_option, say, size
+from .output import Failed, counted, files_table, json_line, json_option, plain, say, size
 from .period import period
 
 
@@ -84,7 +84,7 @@ def purge_command(blueprint: Blueprint) -> click.Command:
                 click.echo(files_table(files))
             say(f"{what}: --yes deletes them." if files else "Nothing to delete.")
             return
-        deleted = _delete(connection, [str(file["id"]) for file in files], as_json=as_json)
+        deleted = _delete(connection, [file["id"] for file in files], as_json=as_json)
         gone = [file for file in files if file["id"] in deleted]
         say(f"Deleted {counted(len(gone), 'file')}, {size(_sum(gone))}.")
         if len(gone) < len(files):
@@ -95,9 +95,10 @@ def purge_command(blueprint: Blueprint) -> click.Command:
 
 
 def _made_before(file: dict[str, Any], moment: float) -> bool:
-    """Return whether a file is known to be from before *moment*."""
-    created = file.get("created_at")
-    return isinstance(created, (int, float)) and created <= moment and bool(file.get("id"))
+    """Return whether a file, known by its id, is known to be from before *moment*."""
+    file_id, created = file.get("id"), file.get("created_at")
+    known = isinstance(file_id, str) and bool(file_id)
+    return known and isinstance(created, (int, float)) and created <= moment
 
 
 def _sum(files: Iterable[dict[str, Any]]) -> int:
@@ -121,5 +122,5 @@ def _delete(connection: Connection, ids: Iterable[str], *, as_json: bool) -> set
         if as_json:
             json_line({"id": file_id, "deleted": True})
         else:
-            click.echo(f"{file_id}  deleted")
+            click.echo(f"{plain(file_id)}  deleted")
     return gone

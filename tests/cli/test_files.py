@@ -178,6 +178,37 @@ class TestList:
         assert result.exit_code == 1
         assert "is no Files API" in result.stderr
 
+    @pytest.mark.parametrize(
+        "page",
+        [b"[" * 100_000, b'{"data": 5}', b'{"data": {"a": 1}, "has_more": true}', b"[]"],
+        ids=["deep", "number", "object", "list"],
+    )
+    def test_a_list_that_is_none(self, run: Run, upstream: Upstream, page: bytes) -> None:
+        upstream.answer_next(200, body=page)
+        result = run("list")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "is no Files API" in result.stderr
+
+
+#: Whatever a provider says, a terminal can show it, and acts on none of it.
+STRANGE = {
+    "id": "file-1\ud800",
+    "filename": "\u061c\u001b]0;title\u0007\ud800",
+    "bytes": 10**400,
+    "created_at": 1e300,
+    "expires_at": -1e300,
+    "purpose": ["batch"],
+}
+
+
+@pytest.mark.parametrize("command", ["list", "show"])
+def test_strange_metadata(run: Run, upstream: Upstream, command: str) -> None:
+    told = {"data": [STRANGE]} if command == "list" else STRANGE
+    upstream.answer_next(200, body=json.dumps(told).encode())
+    result = run(command, *(["file-1"] if command == "show" else []))
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "\ufffd\ufffd]0;title\ufffd\ufffd" in result.stdout
+
 
 class TestShow:
     def test_details(self, run: Run, upstream: Upstream) -> None:
@@ -340,6 +371,13 @@ class TestDownload:
             ("..", "file"),
             ("", "file"),
             ("a\x00b\n", "a\ufffdb\ufffd"),
+            ("a\ud800.txt", "a\ufffd.txt"),
+            # What shells and others read of their own accord.
+            (".bashrc", "bashrc"),
+            ("/home/.. .a.b", "a.b"),
+            ("n" * 300 + ".jsonl", "n" * 194 + ".jsonl"),
+            ("é" * 127, "é" * 100),
+            ("a." + "n" * 300, "a." + "n" * 198),
         ],
     )
     def test_names(self, name: str, safe: str) -> None:
@@ -409,6 +447,15 @@ class TestPurge:
         page = {"data": [{"id": "a", "bytes": 1}, {"id": "b", "created_at": None}]}
         upstream.answer_next(200, body=json.dumps(page).encode())
         assert "Nothing to delete." in run("purge", "--older-than", "0s").stderr
+
+    def test_strange_ids(self, run: Run, upstream: Upstream) -> None:
+        ids = ["file-\u202e1", ["file-2"], 3]
+        page = {"data": [{"id": file_id, "created_at": 1} for file_id in ids]}
+        upstream.answer_next(200, body=json.dumps(page).encode())
+        upstream.answer_next(200, body=b'{"deleted": true}')
+        result = run("purge", "--older-than", "0s", "--yes")
+        assert (result.exit_code, result.stdout) == (0, "file-\ufffd1  deleted\n")
+        assert len(upstream.requests) == 2
 
     def test_what_could_not_be_deleted(
         self, run: Run, upstream: Upstream, ids: list[str]
