@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from flask import Blueprint, Flask, Response, current_app, request
+from flask import Blueprint, Flask, Response, current_app, request, request_finished
 from flask.blueprints import BlueprintSetupState
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, default_exceptions
 
@@ -18,7 +18,7 @@ from .errors import FilesError
 from .idempotency.scope import Scope
 from .providers import Provider, registry
 from .redaction import ClientHeaders
-from .relay import Relay, close_streams, raw_path
+from .relay import Relay, close_streams, close_together, raw_path
 from .resolver import ApiKeys, Configs, HeaderResolver, Resolver, VirtualKeys
 from .response import error_response, http_error_response, json_response
 from .routes import OBJECT_ROUTES, OPENAPI_RULE, ROUTES
@@ -175,6 +175,7 @@ def create_blueprint(
                 settings=settings,
                 idempotency_scope=idempotency_scope,
             )
+            request_finished.connect(close_together, state.app)
         state.app.before_request(_unrouted(state.url_prefix or ""))
 
     bp.teardown_request(close_streams)

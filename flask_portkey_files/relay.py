@@ -70,9 +70,10 @@ logger = logging.getLogger("flask_portkey_files")
 #: is cut short is a clean 502.
 WHOLE_ANSWER = 256 * KIB
 
-#: Where a request keeps its calls, and the streams that it has begun.
+#: Where a request keeps its calls, the streams that it has begun, and its responses.
 OPEN_CALLS = "_portkey_files_calls"
 OPEN_STREAMS = "_portkey_files_streams"
+RESPONSES = "_portkey_files_responses"
 
 _ESCAPED = re.compile(r"%2f|%5c", re.IGNORECASE)
 
@@ -164,6 +165,7 @@ class Relay:
                 self._look_after(response, connection, progress)
             if connection and progress.body and not progress.body.ended and not _is_read():
                 linger(response, progress.body, connection)
+        g.setdefault(RESPONSES, []).append(response)
         return response
 
     def _look_after(
@@ -410,6 +412,17 @@ def close_streams(error: BaseException | None = None) -> None:
             stream.close()
         for progress in calls:
             progress.finish()
+
+
+def close_together(sender: Flask, response: Response) -> None:  # noqa: ARG001 - the signal's
+    """Have the blueprint's responses closed with *response*, which goes out in their place.
+
+    A hook of the host's may have put it there, with their content in it or without. Registered
+    as a receiver of Flask's ``request_finished``.
+    """
+    for replaced in g.pop(RESPONSES, []):
+        if replaced is not response:
+            response.call_on_close(replaced.close)
 
 
 def _is_read() -> bool:

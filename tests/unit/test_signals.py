@@ -342,3 +342,31 @@ def test_a_hook_that_fails_behind_a_short_answer(
     with pytest.raises(KeyError):
         client.get("/v1/files")
     assert (recorder.outcome.status, recorder.outcome.error) == (500, "internal_error")
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_hook_that_answers_in_its_place(
+    make_client: MakeClient,
+    recorder: Recorder,
+    requests_mock: requests_mock.Mocker,
+    streamed: bool,
+    wrapped: bool,
+) -> None:
+    content = b"X" * 300_000 if streamed else b"{}"
+    path = "/file-1/content" if streamed else ""
+    body = io.BytesIO(content)
+    requests_mock.get(f"{URL}{path}", body=body)
+    client = make_client(to_openai)
+
+    @client.application.after_request
+    def hook(response: flask.Response) -> flask.Response:
+        answer = (block.upper() for block in response.iter_encoded()) if wrapped else "mine"
+        return flask.Response(answer, 202)
+
+    answer = client.get(f"/v1/files{path}", buffered=False)
+    assert recorder.finished == []
+    assert answer.data == (content if wrapped else b"mine")
+    answer.close()
+    assert recorder.outcome.bytes_out == (len(content) if wrapped or not streamed else 0)
+    assert body.closed
