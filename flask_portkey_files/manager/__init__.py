@@ -53,8 +53,9 @@ PAGE_HEADERS = {
     "X-Frame-Options": "SAMEORIGIN",
 }
 
-#: What a file is sent down with, so that one that a browser shows can't act as the host's.
-CONTENT_HEADERS = {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
+#: What providers' answers are sent down with, so that one that a browser shows, be it a file or
+#: the page of an error, can't act as the host's.
+ANSWER_HEADERS = {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
 
 _ANY = Capabilities(expiry=OPENAI_EXPIRY)
 
@@ -75,7 +76,7 @@ def create_file_manager(
     open the page is for the host to say, in a ``before_request`` function of it; what can be
     done on it is what *files* lets the browser do.
 
-    As long as it is registered, the contents of the files come with
+    As long as it is registered, the answers of *files* come with
     ``Content-Security-Policy: sandbox``, so that a browser shows none as a page of the host's.
 
     :param files: what :func:`~flask_portkey_files.create_blueprint` returned.
@@ -137,8 +138,9 @@ def create_file_manager(
 
     @bp.after_app_request
     def isolate(response: Response) -> Response:
-        if _is_content(files):
-            for header, value in CONTENT_HEADERS.items():
+        blueprint = (request.endpoint or "").rpartition(".")[0]
+        if current_app.blueprints.get(blueprint) is files:
+            for header, value in ANSWER_HEADERS.items():
                 response.headers.setdefault(header, value)
         return response
 
@@ -185,13 +187,3 @@ def _provider(name: str | None, relay: Relay) -> dict[str, object]:
 
 def _has_gateway_keys(relay: Relay) -> bool:
     return isinstance(relay.resolver, HeaderResolver) and relay.resolver.has_gateway_keys
-
-
-def _is_content(files: Blueprint) -> bool:
-    """Return whether the request is for the content of one of the *files*."""
-    endpoint = request.endpoint or ""
-    blueprint, _, operation = endpoint.rpartition(".")
-    return (
-        re.fullmatch(f"{Operation.CONTENT}(_[a-z0-9]+)?", operation) is not None
-        and current_app.blueprints.get(blueprint) is files
-    )

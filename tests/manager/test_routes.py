@@ -194,24 +194,28 @@ def test_assets_are_complete_and_refer_to_nothing_outside() -> None:
         assert client.get(f"/manager/file-manager/{other}").status_code == 404
 
 
-def test_content_can_not_act_as_the_hosts() -> None:
+def test_no_answer_can_act_as_the_hosts() -> None:
+    """Whatever a provider calls it: what is no file may be the page of an error."""
     app = mounted(create_blueprint(resolve))
     plain = Flask(__name__)
     plain.register_blueprint(create_blueprint(resolve), url_prefix="/v1")
     with requests_mock.Mocker() as provider:
-        provider.get(
-            "https://api.openai.com/v1/files/f/content",
-            text="<script>",
-            headers={"Content-Type": "text/html"},
-        )
-        provider.get("https://api.openai.com/v1/files", json={})
-        content = app.test_client().get("/v1/files/f/content")
-        listed = app.test_client().get("/v1/files")
+        page = {"text": "<script>", "headers": {"Content-Type": "text/html"}}
+        provider.get(requests_mock.ANY, status_code=404, **page)
+        provider.get("https://api.openai.com/v1/files/f/content", **page)
+        for path in (
+            "/v1/files/f/content",
+            "/v1/files/f",
+            "/v1/files/%3Cscript%3E",
+            "/v1/files",
+        ):
+            answer = app.test_client().get(path)
+            assert answer.content_type == "text/html"
+            assert answer.headers["Content-Security-Policy"] == "sandbox"
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
         without = plain.test_client().get("/v1/files/f/content")
-    assert content.headers["Content-Security-Policy"] == "sandbox"
-    assert content.headers["X-Content-Type-Options"] == "nosniff"
     # Nothing else of the application is touched.
-    for answer in (listed, without, app.test_client().get("/nowhere")):
+    for answer in (without, app.test_client().get("/nowhere")):
         assert "Content-Security-Policy" not in answer.headers
 
 
