@@ -38,6 +38,19 @@ def pairs(fields: Iterable[FormField]) -> Pairs:
     return [(field.name, field.value) for field in fields]
 
 
+def read_in(pieces: Iterable[bytes], settings: Settings | None = None) -> UploadForm:
+    """Read a form that comes in these *pieces*."""
+    settings = settings or Settings()
+    left = iter(pieces)
+
+    class Stream:
+        def read(self, size: int) -> bytes:
+            return next(left, b"")
+
+    request = RequestBody(Stream(), content_length=None)
+    return read_form(FormReader(request, CONTENT_TYPE, settings), settings, live=True)
+
+
 def drain(form: UploadForm) -> tuple[bytes, Pairs]:
     return b"".join(form.file.body.blocks()), pairs(form.trailing)
 
@@ -331,14 +344,7 @@ def test_however_the_bytes_arrive_the_parts_are_the_same(data: st.DataObject) ->
     body = field("purpose", "batch") + file(content) + field("late", "yes") + END
     cuts = sorted(data.draw(st.sets(st.integers(1, len(body) - 1), max_size=8)))
     pieces = [body[i:j] for i, j in itertools.pairwise([0, *cuts, len(body)])]
-
-    class Stream:
-        def read(self, size: int) -> bytes:
-            return pieces.pop(0) if pieces else b""
-
-    request = RequestBody(Stream(), content_length=None)
-    form = read_form(FormReader(request, CONTENT_TYPE, Settings()), Settings(), live=True)
-    assert drain(form) == (content, [("late", b"yes")])
+    assert drain(read_in(pieces)) == (content, [("late", b"yes")])
 
 
 @given(st.data())
@@ -355,16 +361,7 @@ def test_a_block_that_ends_inside_the_line_of_a_boundary() -> None:
     for behind in (b"content\r\n--b0undary", b"yes\r\n--b0undary"):
         end = body.index(behind) + len(behind)
         for cut in range(end - 15, end + 4):
-            pieces = [body[:cut], body[cut:]]
-
-            class Stream:
-                def read(self, size: int, pieces: list[bytes] = pieces) -> bytes:
-                    return pieces.pop(0) if pieces else b""
-
-            request = RequestBody(Stream(), content_length=None)
-            settings = Settings()
-            form = read_form(FormReader(request, CONTENT_TYPE, settings), settings, live=True)
-            assert drain(form) == (b"content", [("late", b"yes")])
+            assert drain(read_in([body[:cut], body[cut:]])) == (b"content", [("late", b"yes")])
 
 
 @pytest.mark.parametrize("blanks", [b"", b" \t"])
@@ -374,15 +371,7 @@ def test_a_part_that_ends_with_its_head(blanks: bytes) -> None:
     late = field("late", "yes").replace(b"\r\n", blanks + b"\r\n", 1)
     body = field("purpose", "batch") + head + late + END
     for cut in range(1, len(body)):
-        pieces = [body[:cut], body[cut:]]
-
-        class Stream:
-            def read(self, size: int, pieces: list[bytes] = pieces) -> bytes:
-                return pieces.pop(0) if pieces else b""
-
-        request = RequestBody(Stream(), content_length=None)
-        form = read_form(FormReader(request, CONTENT_TYPE, Settings()), Settings(), live=True)
-        assert drain(form) == (b"", [("late", b"yes")])
+        assert drain(read_in([body[:cut], body[cut:]])) == (b"", [("late", b"yes")])
 
 
 def test_a_block_that_ends_within_the_line_break_of_a_boundary() -> None:
@@ -392,30 +381,14 @@ def test_a_block_that_ends_within_the_line_break_of_a_boundary() -> None:
     )
     body = purpose + content + field("late", "yes").replace(b"\r\n", b"\r\n\n", 1) + END
     for cut in range(1, len(body)):
-        pieces = [body[:cut], body[cut:]]
-
-        class Stream:
-            def read(self, size: int, pieces: list[bytes] = pieces) -> bytes:
-                return pieces.pop(0) if pieces else b""
-
-        request = RequestBody(Stream(), content_length=None)
-        form = read_form(FormReader(request, CONTENT_TYPE, Settings()), Settings(), live=True)
-        assert drain(form) == (b"x", [("late", b"yes")])
+        assert drain(read_in([body[:cut], body[cut:]])) == (b"x", [("late", b"yes")])
 
 
 def test_blanks_behind_a_boundary() -> None:
     end = b"--b0undary-- \t \r\n"
     body = field("purpose", "batch") + file(b"content") + end
     for cut in range(1, len(body)):
-        pieces = [body[:cut], body[cut:]]
-
-        class Stream:
-            def read(self, size: int, pieces: list[bytes] = pieces) -> bytes:
-                return pieces.pop(0) if pieces else b""
-
-        request = RequestBody(Stream(), content_length=None)
-        form = read_form(FormReader(request, CONTENT_TYPE, Settings()), Settings(), live=True)
-        assert drain(form) == (b"content", [])
+        assert drain(read_in([body[:cut], body[cut:]])) == (b"content", [])
 
 
 #: What content looks like a boundary's line with, and is none.
@@ -449,14 +422,7 @@ def test_content_that_looks_like_a_boundary(data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.sets(st.integers(1, len(body) - 1), max_size=8)))
     edges = [0, *cuts, len(body)]
     pieces = [body[start:end] for start, end in itertools.pairwise(edges)]
-
-    class Stream:
-        def read(self, size: int) -> bytes:
-            return pieces.pop(0) if pieces else b""
-
-    request = RequestBody(Stream(), content_length=None)
-    form = read_form(FormReader(request, CONTENT_TYPE, Settings()), Settings(), live=True)
-    assert drain(form) == (content, [("late", b"yes")])
+    assert drain(read_in(pieces)) == (content, [("late", b"yes")])
 
 
 def test_nothing_is_held_back_that_is_no_boundary() -> None:
@@ -464,12 +430,5 @@ def test_nothing_is_held_back_that_is_no_boundary() -> None:
     body = field("purpose", "batch") + file(b"")[: -len(b"\r\n")]
     lines = b'{"a": 1}\r\n' * 10
     pieces = [body, lines + b"x", lines + b"\r\n--b0un", b"dery", b"\r\n" + END]
-
-    class Stream:
-        def read(self, size: int) -> bytes:
-            return pieces.pop(0) if pieces else b""
-
-    request = RequestBody(Stream(), content_length=None)
-    form = read_form(FormReader(request, CONTENT_TYPE, Settings()), Settings(), live=True)
-    blocks = [block for block in form.file.body.blocks() if block]
+    blocks = [block for block in read_in(pieces).file.body.blocks() if block]
     assert blocks == [lines + b"x", lines, b"\r\n--b0undery"]
