@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
@@ -114,6 +115,8 @@ class _Attempt:
         self._noted = before
         #: What has been looked for already.
         self._looked_for = before
+        #: The ids of files that are others, by where in the route their targets stand.
+        self._others: defaultdict[str, set[str]] = defaultdict(set)
         self._upload = upload
         self._window = settings.idempotency_window
         self._journeys = journeys
@@ -234,6 +237,7 @@ class _Attempt:
                 form,
                 # It began before now, also if the clock has been set back.
                 since=min(noted.started, time.time()),
+                others=self._others[option],
                 end=self._upload.progress.deadline,
             )
             for found in search.files():

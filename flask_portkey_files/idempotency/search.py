@@ -46,6 +46,7 @@ class Search:
     :param call: the upload that is made again.
     :param form: its form, held back.
     :param since: when the file can have been stored first, in Unix seconds.
+    :param others: the ids of files that are known to have other content; it learns more.
     :param end: when the search must be over, by ``time.monotonic()``.
     """
 
@@ -57,6 +58,7 @@ class Search:
         form: UploadForm,
         *,
         since: float,
+        others: set[str],
         end: float = math.inf,
     ) -> None:
         self._journeys = journeys
@@ -64,6 +66,7 @@ class Search:
         self._call = call
         self._form = form
         self._since = since - SKEW
+        self._others = others
         self._end = end
         kept = [item for item in call.headers if not _ABOUT_THE_UPLOAD.fullmatch(item[0])]
         self._headers = Headers(kept)
@@ -80,7 +83,12 @@ class Search:
         """
         unconfirmed = []
         for file in self._fitting():
+            file_id = str(file["id"])
+            if file_id in self._others:
+                continue
             same = self._has_content(file)
+            if same is False:
+                self._others.add(file_id)
             if same:
                 yield file
             elif same is None and file.get("bytes") == self._form.file.body.length:

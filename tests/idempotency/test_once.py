@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import requests_mock
 from flask import Flask
 from werkzeug.test import TestResponse
@@ -474,6 +475,32 @@ def test_a_file_of_other_content_is_not_taken(tmp_path: Path) -> None:
         mocker.get(f"{FILES}/file-0/content", content=b"[]\n")
         mocker.post(FILES, json={"id": "file-1"})
         assert service.upload().get_json() == {"id": "file-1"}
+
+
+def test_a_file_of_other_content_is_fetched_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the right one is waited for: it may be large, and one of many."""
+
+    def stall(request: Any, context: Any) -> str:
+        request.body.read()
+        raise requests.ReadTimeout
+
+    looks: list[float] = []
+    now = time.monotonic
+    service = Service(tmp_path, Target("openai", api_key="k"))
+    with requests_mock.Mocker() as mocker:
+        mocker.post(FILES, text=stall)
+        assert service.upload().status_code == 504
+        mocker.get(FILES, json={"data": [listed("file-0")], "has_more": False})
+        content = mocker.get(f"{FILES}/file-0/content", content=b"[]\n")
+        mocker.post(FILES, json={"id": "file-1"})
+        monkeypatch.setattr(once, "SETTLING", 60.0)
+        monkeypatch.setattr(time, "sleep", looks.append)
+        monkeypatch.setattr(time, "monotonic", lambda: now() + 30 * len(looks))
+        assert service.upload().get_json() == {"id": "file-1"}
+    assert len(looks) == 2
+    assert content.call_count == 1
 
 
 def test_content_that_was_made_of_the_file_says_nothing(tmp_path: Path) -> None:
