@@ -18,7 +18,7 @@ from .errors import FilesError
 from .idempotency.scope import Scope
 from .providers import Provider, registry
 from .redaction import ClientHeaders
-from .relay import Relay, close_streams, close_together, raw_path
+from .relay import Relay, close_open, close_together, raw_path
 from .resolver import ApiKeys, Configs, HeaderResolver, Resolver, VirtualKeys
 from .response import error_response, http_error_response, json_response
 from .routes import OBJECT_ROUTES, OPENAPI_RULE, ROUTES
@@ -178,7 +178,7 @@ def create_blueprint(
             request_finished.connect(close_together, state.app)
         state.app.before_request(_unrouted(state.url_prefix or ""))
 
-    bp.teardown_request(close_streams)
+    bp.teardown_request(close_open)
     bp.register_error_handler(FilesError, error_response)
     bp.register_error_handler(HTTPException, http_error_response)
     # By code as well: Flask prefers a host's handler for a code to one for the base class.

@@ -8,7 +8,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -70,9 +70,9 @@ logger = logging.getLogger("flask_portkey_files")
 #: is cut short is a clean 502.
 WHOLE_ANSWER = 256 * KIB
 
-#: Where a request keeps its calls, the streams that it has begun, and its responses.
+#: Where a request keeps its calls, what ends what they have begun, and its responses.
 OPEN_CALLS = "_portkey_files_calls"
-OPEN_STREAMS = "_portkey_files_streams"
+CLOSERS = "_portkey_files_closers"
 RESPONSES = "_portkey_files_responses"
 
 _ESCAPED = re.compile(r"%2f|%5c", re.IGNORECASE)
@@ -174,7 +174,9 @@ class Relay:
         """Give the client up if it does not take a whole answer."""
         pace = self._watch.taker(connection, progress.deadline)
         pace.begin(progress.bytes_out)
-        response.call_on_close(lambda: self._watch.release(pace))
+        release = partial(self._watch.release, pace)
+        response.call_on_close(release)
+        g.setdefault(CLOSERS, []).append(release)
 
     def targets(self, call: FilesCall) -> list[Leg]:
         """Return every target that *call* may come to, without making it.
@@ -334,7 +336,7 @@ class Relay:
             response = make_response(stream, upstream.status, headers)
             # Without this, a hook of the host's that looks at the data would hold all of it.
             response.direct_passthrough = True
-            g.setdefault(OPEN_STREAMS, []).append(stream)
+            g.setdefault(CLOSERS, []).append(stream.close)
             return response
         upstream.close()
         if call.method == "HEAD":
@@ -398,18 +400,18 @@ def raw_path() -> str:
     return raw.partition("?")[0]
 
 
-def close_streams(error: BaseException | None = None) -> None:
+def close_open(error: BaseException | None = None) -> None:
     """Close what a failed request leaves open: its response will not be sent.
 
     Registered as the blueprint's ``teardown_request`` function.
     """
     calls: list[Progress] = g.pop(OPEN_CALLS, [])
-    streams: list[Stream] = g.pop(OPEN_STREAMS, [])
+    closers: list[Callable[[], None]] = g.pop(CLOSERS, [])
     if error is not None:
         for progress in calls:
             progress.fail()
-        for stream in streams:
-            stream.close()
+        for close in closers:
+            close()
         for progress in calls:
             progress.finish()
 

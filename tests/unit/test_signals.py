@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import socket
 from typing import Any
 
 import flask
@@ -370,3 +371,29 @@ def test_a_hook_that_answers_in_its_place(
     answer.close()
     assert recorder.outcome.bytes_out == (len(content) if wrapped or not streamed else 0)
     assert body.closed
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("path", ["", "/file-1/content"])
+def test_a_hook_leaves_no_connection_watched(
+    make_client: MakeClient, requests_mock: requests_mock.Mocker, path: str, fails: bool
+) -> None:
+    """It would be broken off in the middle of whatever comes over it later."""
+    requests_mock.get(f"{URL}{path}", text="{}")
+    client = make_client(to_openai)
+    client.application.testing = False
+
+    @client.application.after_request
+    def hook(response: flask.Response) -> flask.Response:
+        if fails:
+            raise KeyError("hook")
+        return flask.Response("mine")
+
+    server, peer = socket.socketpair()
+    with server, peer:
+        overrides = {"werkzeug.socket": server}
+        answer = client.get(f"/v1/files{path}", environ_overrides=overrides)
+        assert answer.status_code == (500 if fails else 200)
+        answer.close()
+        (relay,) = client.application.extensions["portkey_files"].values()
+        assert not relay._watch._paces
