@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import importlib.util
 import io
 import json
 import logging
@@ -28,6 +29,7 @@ from flask_portkey_files.providers import Conversation, OpenAICompatible, Provid
 from flask_portkey_files.redaction import SecretsFilter
 from flask_portkey_files.signals import call_finished, call_started
 
+from ..support.parts import require
 from ..support.upstream import Connection, Upstream
 
 PACKAGE = str(Path(flask_portkey_files.__file__).parent)
@@ -185,6 +187,13 @@ def application(url: str, resolver: Any = None, **options: Any) -> Flask:
     return app
 
 
+def is_there(part: str) -> bool:
+    try:
+        return importlib.util.find_spec(part) is not None
+    except ModuleNotFoundError:  # Not even the package that it is in.
+        return False
+
+
 def is_kept(report: Report) -> None:
     assert KEY not in report.text.getvalue()
     assert GATEWAY_KEY not in report.text.getvalue()
@@ -257,6 +266,9 @@ CREDENTIALS: dict[str, dict[str, str]] = {
     },
 }
 
+#: What some of these need to get anywhere.
+NEEDS = {"aws-secret": "botocore", "aws-id": "botocore", "vertex-account": "google.auth"}
+
 SCRIPTS: dict[str, Callable[[Connection], None]] = {
     "refusing": refusing,
     "half": half,
@@ -266,6 +278,8 @@ SCRIPTS: dict[str, Callable[[Connection], None]] = {
 
 @pytest.mark.parametrize("credential", CREDENTIALS)
 def test_what_a_client_sends(credential: str, report: Report) -> None:
+    if part := NEEDS.get(credential):
+        require(is_there(part), "pip install '.[bedrock,vertex]'")
     headers = CREDENTIALS[credential]
     if credential.startswith("aws"):
         # botocore shows what it signs, which is what the filter is for.
