@@ -19,7 +19,7 @@ from flask import Blueprint
 
 from .bar import Advance, bar
 from .connection import PASSING, TRIES, Connection, connected, file_path, refusal, wait
-from .output import Failed, counted, json_line, plain, say, size
+from .output import Failed, counted, json_line, plain, say, size, tell
 
 _BLOCK = 256 * 1024
 STDOUT = "-"
@@ -200,7 +200,7 @@ def download_command(blueprint: Blueprint) -> click.Command:
             if as_json:
                 json_line(result)
             else:
-                click.echo(
+                tell(
                     plain(
                         f"{file_id}  {result['path']}  {size(result['bytes'])}  "
                         f"sha256 {result['sha256']}"

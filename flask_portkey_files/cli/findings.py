@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import click
 
-from .output import json_line, plain
+from .output import json_line, plain, tell
 
 
 class Level(enum.Enum):
@@ -68,7 +68,7 @@ def shown(findings: Iterable[Finding], *, as_json: bool) -> Iterator[Finding]:
         if as_json:
             json_line(finding.as_object())
         else:
-            click.echo(_line(finding))
+            tell(_line(finding))
         yield finding
 
 

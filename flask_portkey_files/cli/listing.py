@@ -20,6 +20,7 @@ from .output import (
     say,
     size,
     table,
+    tell,
     when,
 )
 
@@ -66,7 +67,7 @@ def list_command(blueprint: Blueprint) -> click.Command:
             files = list(shown)
             last = files[-1] if files else None
             if files:
-                click.echo(files_table(files))
+                tell(files_table(files))
             else:
                 say("No files.")
         if last is not None and next(found, None) is not None:
@@ -95,7 +96,7 @@ def show_command(blueprint: Blueprint) -> click.Command:
             if as_json:
                 json_line(file)
             else:
-                click.echo(("\n" if place else "") + _details(file))
+                tell(("\n" if place else "") + _details(file))
         if failed:
             raise Failed(f"{counted(failed, 'file')} of {len(ids)} could not be shown.")
 

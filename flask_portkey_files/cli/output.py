@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -118,6 +119,12 @@ json_option = click.option(
 def json_line(value: Any) -> None:
     """Print *value* as a line of JSON, in ASCII: a name may have what can't be shown here."""
     click.echo(json.dumps(value))
+
+
+def tell(text: str) -> None:
+    """Print a result, with a mark in the place of what can't be shown here."""
+    encoding = sys.stdout.encoding or "utf-8"
+    click.echo(text.encode(encoding, "replace").decode(encoding))
 
 
 def say(message: str) -> None:

@@ -11,7 +11,7 @@ import click
 from flask import Blueprint
 
 from .connection import Connection, connected, file_path
-from .output import Failed, counted, files_table, json_line, json_option, plain, say, size
+from .output import Failed, counted, files_table, json_line, json_option, plain, say, size, tell
 from .period import period
 
 
@@ -81,7 +81,7 @@ def purge_command(blueprint: Blueprint) -> click.Command:
                 for file in files:
                     json_line({**file, "deleted": False})
             elif files:
-                click.echo(files_table(files))
+                tell(files_table(files))
             say(f"{what}: --yes deletes them." if files else "Nothing to delete.")
             return
         deleted = _delete(connection, [file["id"] for file in files], as_json=as_json)
@@ -122,5 +122,5 @@ def _delete(connection: Connection, ids: Iterable[str], *, as_json: bool) -> set
         if as_json:
             json_line({"id": file_id, "deleted": True})
         else:
-            click.echo(f"{plain(file_id)}  deleted")
+            tell(f"{plain(file_id)}  deleted")
     return gone

@@ -21,7 +21,7 @@ from ..encoder import FormEncoder
 from ..form import FilePart, FormField, UploadForm
 from .bar import Advance, bar
 from .connection import Connection, connected
-from .output import Failed, counted, json_line, plain, say, size
+from .output import Failed, counted, json_line, plain, say, size, tell
 from .period import period
 
 _BLOCK = 256 * 1024
@@ -176,7 +176,7 @@ def upload_command(blueprint: Blueprint) -> click.Command:
             if as_json:
                 json_line({**answer, "path": path})
             else:
-                click.echo(_line(answer, path))
+                tell(_line(answer, path))
         if failed:
             raise Failed(f"{counted(failed, 'file')} of {len(found)} could not be uploaded.")
 

@@ -210,6 +210,28 @@ def test_strange_metadata(run: Run, upstream: Upstream, command: str) -> None:
     assert "\ufffd\ufffd]0;title\ufffd\ufffd" in result.stdout
 
 
+@pytest.mark.parametrize("command", ["list", "show", "download", "upload", "purge"])
+def test_what_a_terminal_can_not_show(
+    app: Flask, upstream: Upstream, command: str, tmp_path: Path
+) -> None:
+    """As on Windows, in a pipe."""
+    file_id = upstream.add_file(b"x", filename="\u65e5\u00e9\x1b")
+    (tmp_path / "\u672c").touch()
+    arguments = {
+        "show": [file_id],
+        "download": [file_id],
+        "upload": ["\u672c", "--purpose", "batch"],
+        "purge": ["--older-than", "0s"],
+    }
+    result = app.test_cli_runner(charset="latin-1").invoke(
+        args=["portkey-files", command, "--provider", "own", *arguments.get(command, [])]
+    )
+    assert result.exit_code == 0
+    assert ("  ?  " if command == "upload" else "?\xe9?") in result.stdout
+    if command == "download":
+        assert (tmp_path / "\u65e5\u00e9\ufffd").exists()
+
+
 class TestShow:
     def test_details(self, run: Run, upstream: Upstream) -> None:
         file_id = upstream.add_file(b"x" * 2048, filename="a.jsonl")
