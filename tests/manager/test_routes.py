@@ -261,6 +261,23 @@ def upload(headers: Mapping[str, str], trusted: str | None = None) -> TestRespon
         return answer
 
 
+def test_a_name_that_was_pointed_here() -> None:
+    """A page of that name is of the same origin, so it is the name that has to be refused."""
+    app = mounted(create_blueprint(resolve))
+    app.config["TRUSTED_HOSTS"] = ["files.example"]
+    client = app.test_client()
+    own = {"Origin": "http://evil.example", "Sec-Fetch-Site": "same-origin"}
+    with requests_mock.Mocker() as provider:
+        provider.register_uri(requests_mock.ANY, requests_mock.ANY, json={})
+        for method, path in (("GET", "/v1/files"), ("POST", "/v1/files"), ("GET", "/manager/")):
+            answer = client.open(
+                path, method=method, headers=own, base_url="http://evil.example"
+            )
+            assert answer.status_code == 400
+        assert not provider.called
+        assert client.get("/v1/files", base_url="http://files.example").status_code == 200
+
+
 OWN = "http://files.example:8000"
 OTHER = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}
 
