@@ -168,7 +168,6 @@ class Metrics:
         """Receive ``call_finished``."""
         operation = call.operation.value
         target = operation, _provider(sender, outcome.provider)
-        self._in_flight.labels(operation).dec()
         self._calls.labels(*target, _status(outcome.status), self._code(outcome.error)).inc()
         self._received.labels(*target).inc(outcome.bytes_in)
         self._sent.labels(*target).inc(outcome.bytes_out)
@@ -176,6 +175,8 @@ class Metrics:
         self._duration.labels(*target).observe(outcome.duration)
         if outcome.time_to_first_byte is not None:
             self._first_byte.labels(*target).observe(outcome.time_to_first_byte)
+        # Last: while a call is neither, a scrape would know nothing of it.
+        self._in_flight.labels(operation).dec()
 
     def finish_attempt(
         self, sender: Flask, call: FilesCall, attempt: Attempt, outcome: AttemptOutcome

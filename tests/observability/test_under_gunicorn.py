@@ -74,6 +74,9 @@ class Observed:
             in_flight = [v for k, v in found.items() if "in_flight" in k]
             return {} if any(in_flight) else found
 
+        until(shown)
+        # A scrape reads a worker's files one after the other: it may have seen the counters of
+        # before, and the gauge of after the end of a call.
         return until(shown)
 
     def spans(self, name: str) -> list[dict[str, Any]]:
@@ -190,8 +193,8 @@ def test_it_streams_300_mb_and_counts_each_byte(
         started = time.monotonic()
         upload(observed)
         download(observed)
-        seconds = time.monotonic() - started
         metrics = observed.metrics()
+        seconds = time.monotonic() - started
         grown = observed.gunicorn.peak_memory() - min(before.values())
         assert grown < MOST
 
