@@ -324,7 +324,7 @@ class Answer(http.client.HTTPResponse):
         if self.length is None and not self.chunked and isinstance(sock, ssl.SSLSocket):
             # The connection's end is the body's only with TLS's own mark of it (RFC 9112, 9.8):
             # anybody on the way can cut the connection itself.
-            sock.suppress_ragged_eofs = False
+            sock.suppress_ragged_eofs = False  # type: ignore[attr-defined]
 
     def begin(self) -> None:
         """Read the head."""
