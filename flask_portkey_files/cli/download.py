@@ -99,6 +99,9 @@ class _Download:
         self.etag.unlink(missing_ok=True)
 
     def _try(self, advance: Advance) -> None:
+        if self.part.is_symlink():
+            # Nobody's but another's doing: what it leads to is no part of this file.
+            self._forget()
         have = self.have()
         if have and have == self.length:
             return

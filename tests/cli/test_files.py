@@ -361,6 +361,19 @@ class TestDownload:
         assert (tmp_path / "a").read_bytes() == content
         assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
+    def test_a_part_that_is_a_link_is_not_written_through(
+        self, run: Run, upstream: Upstream, tmp_path: Path
+    ) -> None:
+        """In a folder where others may write, it can lead to any file of this user's."""
+        file_id = upstream.add_file(b"0123456789", filename="a")
+        mine = tmp_path / "mine"
+        mine.write_bytes(b"0123")
+        (tmp_path / f"a.{sha256(file_id.encode())[:8]}.part").symlink_to(mine)
+        assert run("download", file_id).exit_code == 0
+        assert mine.read_bytes() == b"0123"
+        assert (tmp_path / "a").read_bytes() == b"0123456789"
+        assert not (tmp_path / "a").is_symlink()
+
     def test_a_provider_without_ranges(
         self, run: Run, upstream: Upstream, tmp_path: Path
     ) -> None:
