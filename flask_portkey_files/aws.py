@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -69,7 +70,8 @@ class Identity:
 
     def digest(self) -> bytes:
         """Return what tells this identity from every other, without its secrets."""
-        return hashlib.sha256(repr(tuple(vars(self).values())).encode()).digest()
+        # Not by their repr: that of a secret is the same for all.
+        return hashlib.sha256(json.dumps(list(vars(self).values())).encode()).digest()
 
 
 def require() -> None:

@@ -4,6 +4,7 @@ import gc
 import math
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from flask import Flask
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from flask_portkey_files import Fallback, FilesCall, Retry, Target, create_blueprint
+from flask_portkey_files import Fallback, FilesCall, Retry, Target, create_blueprint, prometheus
 from flask_portkey_files.errors import InvalidRequest
 from flask_portkey_files.prometheus import BUCKETS, MAX_CODES, instrument, metrics_view
 
@@ -249,7 +250,7 @@ def test_a_workers_file_that_is_only_just_made(
         if len(looks) == 3:
             made.write_bytes(bytes(64))
 
-    monkeypatch.setattr("time.sleep", write)
+    monkeypatch.setattr(prometheus, "time", SimpleNamespace(sleep=write))
     assert app.test_client().get("/metrics").status_code == 200
     assert len(looks) == 3
     made.write_bytes(b"")
