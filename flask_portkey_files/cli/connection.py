@@ -177,7 +177,10 @@ def refusal(response: requests.Response) -> Failed:
         if (code, error.get("param")) == ("invalid_route", "x-portkey-provider"):
             message = f"{message}: --provider, --virtual-key or --config says where to"
     except (ValueError, KeyError, TypeError, AttributeError):
-        return Failed(f"The answer is {status} {response.reason}.", status=status)
+        said = f"The answer is {status} {response.reason}."
+        if status == 404:
+            said += " Is the Files API's prefix, such as /v1, at the end of the address?"
+        return Failed(said, status=status)
     return Failed(f"{message} ({status})", code=code and str(code), status=status)
 
 

@@ -134,6 +134,11 @@ class TestWhere:
         assert result.exit_code == 1
         assert "The TLS connection to" in result.stderr
 
+    def test_an_address_without_the_prefix(self, app: Flask, gateway: Gunicorn) -> None:
+        result = run(app, *LIST, "--url", gateway.url)
+        assert result.exit_code == 1
+        assert "such as /v1, at the end of the address" in result.stderr
+
     def test_an_application_that_fails(self) -> None:
         def resolve(call: FilesCall) -> Target:
             raise RuntimeError("a bug")
